@@ -1,3 +1,23 @@
-"""Deep learning with noisy labels as scikit-learn estimators."""
+"""Deep learning with noisy labels as scikit-learn estimators: a robust model and every row's noise score from one fit."""
+
+from robustlabels import augment, datasets, noise
+from robustlabels.baselines import CoTeachingClassifier, CrossEntropyClassifier, GCEClassifier, SCEClassifier
+from robustlabels.elr import ELRClassifier, ELRPlusClassifier
+from robustlabels.metrics import detection_report
+from robustlabels.persistence import load
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "CoTeachingClassifier",
+    "CrossEntropyClassifier",
+    "ELRClassifier",
+    "ELRPlusClassifier",
+    "GCEClassifier",
+    "SCEClassifier",
+    "augment",
+    "datasets",
+    "detection_report",
+    "load",
+    "noise",
+]

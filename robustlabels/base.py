@@ -1,0 +1,851 @@
+"""The contract with the user: validation, labels, seeds, fit and predict, and what every fitted classifier knows.
+
+A method is a subclass with an objective; see :class:`robustlabels.elr.ELRClassifier` for one that fits on a page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import difflib
+import functools
+import inspect
+import math
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from robustlabels import augment as augmentation
+from robustlabels import inputs, modules, persistence
+from robustlabels.net import (
+    Batches,
+    CheckpointFile,
+    EpochHook,
+    ProgressBar,
+    RobustNet,
+    Rows,
+    resolve_device,
+    resolve_precision,
+    unwrap,
+)
+from robustlabels.objective import Model, Objective, at_precision_of
+
+try:  # scikit-learn 1.9's own callback protocol
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # an older scikit-learn: nothing to support
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stands in where scikit-learn has no callbacks."""
+
+    def with_callbacks(method: Callable) -> Callable:  # type: ignore[no-redef]
+        """Leave the method alone."""
+        return method
+
+
+Wrap = Callable[[Objective], Objective]
+
+_SEED_LOCK = threading.RLock()
+
+
+def identity(objective: Objective) -> Objective:
+    """The plug that plugs nothing."""
+    return objective
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: str = "cpu") -> Iterator[None]:
+    """Torch's generators at ``seed`` inside, and as they were outside.
+
+    ``fork_rng`` is process-wide, so the section holds a lock: fits in threads give what serial fits give, one after
+    the other. Never start threads that fit from inside.
+    """
+    cuda = torch.device(device).type == "cuda"
+    with _SEED_LOCK, torch.random.fork_rng(devices=[torch.device(device)] if cuda else []):
+        torch.random.default_generator.manual_seed(seed)
+        if cuda:
+            torch.cuda.manual_seed(seed)
+        yield
+
+
+# --- parameters -------------------------------------------------------------------------------------------------------
+
+
+class RoutedParametersMixin:
+    """Flat skorch parameters next to a method's own: ``module__width=64``, ``optimizer__weight_decay=1e-4``.
+
+    A class's ``__init__`` names its own parameters and passes the rest on as ``**params``; the signature that
+    scikit-learn and ``help`` see is put together here from all classes in the chain, so that a default is written once.
+    Routed parameters are attributes like any other, and exist only where they were given.
+    """
+
+    _prefixes = ("module", "optimizer", "callbacks", "iterator_train", "compile")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" not in vars(cls):
+            return
+        gathered: dict[str, inspect.Parameter] = {}
+        for klass in cls.__mro__:
+            if issubclass(klass, RoutedParametersMixin) and "__init__" in vars(klass):
+                for parameter in inspect.signature(vars(klass)["__init__"]).parameters.values():
+                    gathered.setdefault(parameter.name, parameter)
+        variable = [p for p in gathered.values() if p.kind is p.VAR_KEYWORD][-1:]
+        named = [p for p in gathered.values() if p.kind is not p.VAR_KEYWORD]
+        plain = [p for p in named if p.kind is not p.KEYWORD_ONLY]
+        keyword_only = [p for p in named if p.kind is p.KEYWORD_ONLY]
+        signature = inspect.Signature([*plain, *keyword_only, *[p.replace(name="net_params") for p in variable]])
+        cls.__init__.__signature__ = signature  # type: ignore[attr-defined]
+
+    @classmethod
+    def _own_names(cls) -> list[str]:
+        return sorted(
+            name for name, p in inspect.signature(cls.__init__).parameters.items()
+            if name != "self" and p.kind is not p.VAR_KEYWORD
+        )  # fmt: skip
+
+    def _routed_params(self) -> dict[str, Any]:
+        own = set(self._own_names())
+        return {k: v for k, v in vars(self).items() if k not in own and not k.startswith("_") and not k.endswith("_")}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters of this estimator, routed ones included.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Also the parameters of nested estimators.
+
+        Returns
+        -------
+        params : dict
+        """
+        return {**super().get_params(deep=deep), **self._routed_params()}  # type: ignore[misc]
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, routed ones included.
+
+        Parameters
+        ----------
+        **params : dict
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For a name that is neither a parameter nor routed; it suggests the closest.
+        """
+        routed = {k: v for k, v in params.items() if self._is_routed(k) or k == "net_params"}
+        own = {k: v for k, v in params.items() if k not in routed}
+        known = set(self._own_names())
+        for name in own:
+            if name.partition("__")[0] not in known:
+                raise ValueError(self._unknown(name))
+        super().set_params(**own)  # type: ignore[misc]
+        vars(self).update(routed)
+        return self
+
+    def _is_routed(self, name: str) -> bool:
+        prefix, separator, rest = name.partition("__")
+        return bool(separator and rest) and prefix in self._prefixes
+
+    def _unknown(self, name: str) -> str:
+        own = self._own_names()
+        where = [*own, *(f"{p}__…" for p in self._prefixes)]
+        prefix, separator, rest = name.partition("__")
+        if separator:
+            close = [f"{c}__{rest}" for c in difflib.get_close_matches(prefix, self._prefixes, n=1)]
+        else:
+            close = difflib.get_close_matches(name, own, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return f"Invalid parameter {name!r} for {type(self).__name__}.{hint} Valid parameters are: {', '.join(where)}."
+
+    def _check_routed(self) -> None:
+        """At fit: what the constructor took in silence (scikit-learn wants no error there) is looked at now."""
+        for name in self._routed_params():
+            if not self._is_routed(name):
+                raise TypeError(self._unknown(name))
+
+    def _params_for(self, prefix: str) -> dict[str, Any]:
+        start = prefix + "__"
+        return {k.removeprefix(start): v for k, v in self._routed_params().items() if k.startswith(start)}
+
+
+def check_number(
+    name: str, value: Any, low: float, high: float = math.inf, *, closed: str = "both", integer: bool = False
+) -> None:
+    """Raise unless ``value`` is a number in the interval.
+
+    Examples
+    --------
+    >>> check_number("beta", 1.2, 0, 1, closed="left")
+    Traceback (most recent call last):
+        ...
+    ValueError: beta must be a number in [0, 1), got 1.2.
+    """
+    kind = Integral if integer else Real
+    number = isinstance(value, kind) and not isinstance(value, bool)
+    above = number and (value >= low if closed in ("both", "left") else value > low)
+    below = number and (value <= high if closed in ("both", "right") else value < high)
+    if not (above and below):
+        left = "[" if closed in ("both", "left") else "("
+        right = "]" if closed in ("both", "right") and high < math.inf else ")"
+        what = "an integer" if integer else "a number"
+        raise ValueError(f"{name} must be {what} in {left}{low:g}, {high:g}{right}, got {value!r}.")
+
+
+def _constant(epoch: int, n_epochs: int) -> float:
+    return 1.0
+
+
+def _cosine(epoch: int, n_epochs: int) -> float:
+    return 0.5 * (1 + math.cos(math.pi * epoch / n_epochs))
+
+
+def _cosine_restarts(epoch: int, n_epochs: int, period: int = 10, floor: float = 0.05) -> float:
+    """Loshchilov and Hutter's SGDR, restarted every 10 epochs, from 1 down to 1/20 (ELR's shipped configuration)."""
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (epoch % period) / period))
+
+
+def _multistep(epoch: int, n_epochs: int, *, steps: Mapping[int, float]) -> float:
+    return math.prod(factor for start, factor in steps.items() if epoch >= start)
+
+
+LR_SCHEDULES = {"constant": _constant, "cosine": _cosine, "cosine_restarts": _cosine_restarts}
+
+OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
+    "sgd": (torch.optim.SGD, {"momentum": 0.9, "weight_decay": 1e-3}),
+    "adamw": (torch.optim.AdamW, {}),
+}
+
+MIN_EPOCHS, MIN_UPDATES = 50, 600
+
+
+def default_batch_size(n: int) -> int:
+    """n / 16, at least 16 and at most 128.
+
+    Examples
+    --------
+    >>> default_batch_size(100), default_batch_size(1000), default_batch_size(50_000)
+    (16, 62, 128)
+    """
+    return int(np.clip(n // 16, 16, 128))
+
+
+def default_max_epochs(n: int, batch_size: int) -> int:
+    """At least 50 epochs and at least 600 updates.
+
+    Examples
+    --------
+    >>> default_max_epochs(100, 16), default_max_epochs(50_000, 128)
+    (86, 50)
+    """
+    return max(MIN_EPOCHS, math.ceil(MIN_UPDATES / math.ceil(n / batch_size)))
+
+
+# --- the estimator ----------------------------------------------------------------------------------------------------
+
+
+class BaseNoisyLabelClassifier(
+    RoutedParametersMixin,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClassifierMixin,
+    BaseEstimator,
+):
+    """Base of all classifiers: one fit gives a model and, aligned with the rows of X, what it thinks of each label.
+
+    A method overrides :meth:`_make_objective`; one with several stages or networks also :meth:`_train` and
+    :meth:`_make_module`. See ``docs/development/adding_a_method.rst``.
+
+    Parameters
+    ----------
+    module : str, nn.Module class or instance, default="auto"
+        The network, returning logits. "auto": "mlp" for rows, "cnn" for images up to 64 pixels, "resnet18" above; or a
+        preset by name ("mlp", "cnn", "preact_resnet18", "resnet18", "resnet34"). A class gets ``module__*`` and, where
+        it asks for them by name, the sizes of the data. An instance is copied, never trained itself.
+    max_epochs : int or "auto", default="auto"
+        "auto": at least 50 epochs and at least 600 updates.
+    batch_size : int or "auto", default="auto"
+        "auto": n / 16, between 16 and 128.
+    lr : float, default=0.02
+        Learning rate at the start of the schedule.
+    optimizer : {"sgd", "adamw"} or torch.optim.Optimizer class, default="sgd"
+        "sgd" has momentum 0.9 and weight decay 1e-3 unless ``optimizer__*`` says otherwise.
+    lr_schedule : {"cosine", "cosine_restarts", "constant"}, dict, callable or None, default="cosine"
+        Over epochs. A dict ``{40: 0.01, 80: 0.01}`` multiplies from these epochs on; a callable is
+        ``factor(epoch, n_epochs)``; None leaves the learning rate to a scheduler in ``callbacks``.
+    augment : {"auto", "standard"}, callable or None, default="auto"
+        Of batches on the device, ``augment(x, generator=None) -> x``. "standard": random crop and mirror. "auto": that
+        for colour images of 32 pixels and more, nothing otherwise: digits and letters must not be mirrored.
+    channels : {"auto", "first", "last"}, default="auto"
+        Where images keep their channels; "auto" looks for an axis of 1, 3 or 4.
+    image_size : int, default=64
+        Side to which images given as paths are decoded.
+    device : str, default="auto"
+        "auto": cuda, mps or cpu, what there is.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of the network's forward; "auto": bfloat16 for convolutions where the hardware multiplies in it. Losses and
+        per-sample memory are float32 always.
+    dtype : {"float32", "float64"} or None, default="float32"
+        Of weights and inputs; None leaves inputs as they are (token numbers, say).
+    compile : bool, default=False
+        Compile the network with ``torch.compile``; pays from a few minutes of GPU training on, never on a CPU.
+    head : str or None, default=None
+        Dotted name of the last linear layer, for :meth:`transform`; None finds it.
+    callbacks : list of skorch callbacks or None, default=None
+        With ``callbacks__*``.
+    train_split : callable or None, default=None
+        As skorch's, ``ValidSplit(5)`` say: rows held out to watch, not trained on, but scored like all others.
+    warm_start : bool, default=False
+        Continue from the last fit, on the same X and y.
+    checkpoint : str, Path or None, default=None
+        A file written after every epoch; a fit that finds it goes on from there, with the same result as without
+        the interruption.
+    random_state : int, RandomState or None, default=None
+        Refits with the same int are bit-identical on a CPU.
+    verbose : int, default=0
+        1 shows a bar: epoch, loss, estimated noise, samples per second, time to go.
+    **net_params : dict
+        ``module__*``, ``optimizer__*``, ``callbacks__*``, ``iterator_train__*``, ``compile__*``, passed on.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    noise_scores_ : ndarray of shape (n_samples,), float32
+        One minus the believed probability of the given label; higher is more suspicious.
+    noise_mask_ : ndarray of shape (n_samples,), bool
+        True where the believed class is not the given one.
+    noise_rate_ : float
+        Share of flagged rows.
+    suggested_labels_ : ndarray of shape (n_samples,)
+        The believed class; the given label wherever the row is not flagged.
+    suggested_confidence_ : ndarray of shape (n_samples,), float32
+        Believed probability of the suggested label.
+    transition_matrix_ : ndarray of shape (n_classes, n_classes)
+        Rows: believed class, columns: given label, each row summing to one.
+    net_ : RobustNet
+        The trained skorch net; ``net_.history`` is the learning curve.
+    n_features_in_, feature_names_in_, input_shape_
+        What X looked like.
+    """
+
+    def __init__(
+        self,
+        module: Any = "auto",
+        *,
+        max_epochs: int | str = "auto",
+        batch_size: int | str = "auto",
+        lr: float = 0.02,
+        optimizer: Any = "sgd",
+        lr_schedule: Any = "cosine",
+        augment: Any = "auto",
+        channels: str = "auto",
+        image_size: int = 64,
+        device: str = "auto",
+        precision: str = "auto",
+        dtype: str | None = "float32",
+        compile: bool = False,
+        head: str | None = None,
+        callbacks: Any = None,
+        train_split: Any = None,
+        warm_start: bool = False,
+        checkpoint: Any = None,
+        random_state: Any = None,
+        verbose: int = 0,
+        **net_params: Any,
+    ) -> None:
+        self.module = module
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.lr_schedule = lr_schedule
+        self.augment = augment
+        self.channels = channels
+        self.image_size = image_size
+        self.device = device
+        self.precision = precision
+        self.dtype = dtype
+        self.compile = compile
+        self.head = head
+        self.callbacks = callbacks
+        self.train_split = train_split
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.random_state = random_state
+        self.verbose = verbose
+        vars(self).update(net_params)
+
+    # --- what a method says
+
+    def _check_parameters(self) -> None:
+        """Raise for values out of range; a method adds its own."""
+        for name in ("max_epochs", "batch_size"):
+            if getattr(self, name) != "auto":
+                check_number(name, getattr(self, name), 1, integer=True)
+        check_number("lr", self.lr, 0)
+        check_number("image_size", self.image_size, 1, integer=True)
+        if self.dtype not in ("float32", "float64", None):
+            raise ValueError(f"dtype must be 'float32', 'float64' or None, got {self.dtype!r}.")
+        self._check_routed()
+        self._lr_factor()
+
+    def _make_objective(self, module: nn.Module, rows: Rows) -> Objective:
+        """The objective of the one stage; memory has ``len(rows.y)`` rows and ``rows.n_classes`` columns."""
+        raise NotImplementedError(f"{type(self).__name__} is a subclass without a _make_objective method")
+
+    def _make_module(self, rows: Rows) -> nn.Module:
+        """A fresh network on the device, its width checked."""
+        x = rows.inputs(rows.index[:2])
+        mean, std = inputs.column_statistics(rows) if isinstance(self.module, str) else (None, None)
+        module = modules.build(
+            self.module,
+            input_shape=tuple(x.shape[1:]),
+            n_classes=rows.n_classes,
+            mean=mean,
+            std=std,
+            **self._params_for("module"),
+        )
+        module = module.to(device=rows.device, dtype=torch.float64 if self.dtype == "float64" else None)
+        return modules.probe(module, x, rows.n_classes)
+
+    def _make_net(self, module: nn.Module, objective: Objective, rows: Rows, **over: Any) -> RobustNet:
+        """A stage: a new net around a module, with a history and a learning rate of its own."""
+        batch_size, max_epochs = self._plan(len(rows))
+        optimizer, defaults = OPTIMIZERS[self.optimizer] if isinstance(self.optimizer, str) else (self.optimizer, {})
+        given = self._params_for("optimizer")
+        accepted = [n for n in inspect.signature(optimizer).parameters if n != "params"]
+        for name in given:
+            if name not in accepted:
+                close = difflib.get_close_matches(name, accepted, n=1)
+                hint = f" Did you mean 'optimizer__{close[0]}'?" if close else ""
+                raise TypeError(f"optimizer {optimizer.__name__} takes no parameter {name!r}.{hint}")
+        settings: dict[str, Any] = {
+            "max_epochs": max_epochs,
+            "batch_size": batch_size,
+            "lr": self.lr,
+            "optimizer": optimizer,
+            **{f"optimizer__{k}": v for k, v in {**defaults, **given}.items()},
+            "iterator_train": Batches,
+            "iterator_train__shuffle": True,
+            "iterator_train__turns": objective.n_turns,
+            "iterator_valid": Batches,
+            **{f"iterator_train__{k}": v for k, v in self._params_for("iterator_train").items()},
+            "callbacks": copy.deepcopy(self.callbacks),
+            **{f"callbacks__{k}": v for k, v in self._params_for("callbacks").items()},
+            "train_split": self.train_split,
+            "compile": self.compile,
+            **{f"compile__{k}": v for k, v in self._params_for("compile").items()},
+            "predict_nonlinearity": functools.partial(torch.softmax, dim=-1),
+            "device": rows.device,
+            "verbose": 0,
+            "n_classes": rows.n_classes,
+            "lr_schedule": self._lr_factor(),
+            "autocast": resolve_precision(self.precision, rows.device, module),
+        }
+        return RobustNet(module, objective, **{**settings, **over}).initialize()
+
+    def _train(self, rows: Rows, wrap: Wrap = identity) -> None:
+        """The method's stages on clean rows, leaving ``net_``; ``wrap`` is a plug's hold on the objective.
+
+        The default: one module, one objective, one net.
+        """
+        if self.warm_start and hasattr(self, "net_"):
+            self._run(self.net_, rows)
+            return
+        module = self._make_module(rows)
+        objective = wrap(self._make_objective(module, rows))
+        self._run(self._make_net(module, objective, rows), rows)
+
+    def _features(self, model: Model, x: torch.Tensor) -> torch.Tensor:
+        """Penultimate features of a batch; of both networks side by side where there are two."""
+        members = getattr(model, "members", None)
+        networks = [at_precision_of(model, member) for member in members] if members is not None else [model]
+        return torch.cat([modules.features_and_logits(net, x, self.head)[0].float() for net in networks], dim=1)
+
+    def _rebuild(self, n_samples: int) -> None:
+        """An untrained ``net_`` of the fitted shape, for saved weights to be read into."""
+        with seeded(0):
+            blank = np.zeros((2, *self.input_shape_), dtype=np.float32)
+            rows = self._make_rows(blank, "cpu", y=torch.zeros(n_samples, dtype=torch.int64))
+            module = self._make_module(rows)
+            self.net_ = self._make_net(module, self._make_objective(module, rows), rows)
+
+    # --- helpers of the stages
+
+    def _plan(self, n: int) -> tuple[int, int]:
+        """Batch size and epochs for ``n`` rows."""
+        batch_size = default_batch_size(n) if self.batch_size == "auto" else self.batch_size
+        max_epochs = default_max_epochs(n, batch_size) if self.max_epochs == "auto" else self.max_epochs
+        return int(batch_size), int(max_epochs)
+
+    def _lr_factor(self) -> Callable[[int, int], float] | None:
+        schedule = self.lr_schedule
+        if schedule is None or callable(schedule):
+            return schedule
+        if isinstance(schedule, Mapping):
+            return functools.partial(_multistep, steps=dict(schedule))
+        if schedule not in LR_SCHEDULES:
+            names = ", ".join(map(repr, LR_SCHEDULES))
+            raise ValueError(f"lr_schedule must be one of {names}, a dict, a callable or None, got {schedule!r}.")
+        return LR_SCHEDULES[schedule]
+
+    def _make_augment(self, rows: Rows) -> Any:
+        x = rows.inputs(rows.index[:2])
+        augment = augmentation.resolve(self.augment, tuple(x.shape[1:]))
+        if augment is not None:
+            augmentation.check(augment, x)
+        return augment
+
+    def _run(self, net: RobustNet, rows: Rows, stage: str = "") -> None:
+        """Train a net, or go on from its checkpoint; ``net_`` is set once an epoch is done, whatever happens then."""
+        hooks: list[EpochHook] = list(self._hooks)
+        try:
+            if self.checkpoint is None:
+                net.fit_rows(rows, net.max_epochs, hooks)
+            else:
+                path = Path(self.checkpoint)
+                file = CheckpointFile(path.with_name(path.name + stage), self._identity)
+                state = file.read()
+                if state is None:
+                    net.fit_rows(rows, net.max_epochs, [*hooks, file])
+                else:
+                    net.resume_rows(rows, state, [*hooks, file])
+        finally:
+            if len(net.history):
+                self.net_ = net
+
+    # --- fit
+
+    @with_callbacks
+    def _fit(self, X: Any, y: Any, sample_weight: Any = None, soft_labels: Any = None) -> Self:
+        """Check parameters, validate, encode, seed, train, and describe every row; all or nothing."""
+        before = self._fitted_state()
+        started = False
+        try:
+            self._check_parameters()
+            rows = self._read_rows(X, y, sample_weight, soft_labels)
+            if not self.warm_start:
+                vars(self).pop("net_", None)
+            trained = len(self.net_.history) if hasattr(self, "net_") else 0
+            with self._watching(X, y, rows), seeded(self._seed(), rows.device):
+                started = True
+                self._train(rows)
+            self._describe(rows)
+        except KeyboardInterrupt:
+            if not (started and hasattr(self, "net_") and len(self.net_.history) > trained):
+                self._restore(before)
+                raise
+            self._describe(rows)
+            warnings.warn(
+                f"fit was interrupted after {len(self.net_.history)} epochs; the estimator is fitted as of the last "
+                "finished one.",
+                stacklevel=3,
+            )
+            raise
+        except BaseException:
+            self._restore(before)
+            raise
+        return self
+
+    def _fitted_state(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k.endswith("_") and not k.startswith("_")}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        for name in self._fitted_state():
+            if name not in state:
+                delattr(self, name)
+        vars(self).update(state)
+
+    def _seed(self) -> int:
+        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+
+    def _read_rows(self, X: Any, y: Any, sample_weight: Any, soft_labels: Any) -> Rows:
+        """Clean rows on the device, with what is fitted by looking at them."""
+        device = resolve_device(self.device)
+        X = inputs.read_X(self, X, y, reset=True, image_size=self.image_size)
+        self.classes_, numbers = inputs.read_labels(self, y)
+        trained, weight = inputs.read_weights(sample_weight, getattr(self, "class_weight", None), self.classes_, numbers)
+        soft = inputs.read_soft_labels(soft_labels, len(numbers), len(self.classes_))
+        self.layout_ = inputs.read_layout(X, self.module, self.channels)
+        if self.warm_start or self.checkpoint is not None:
+            self._identify(X, numbers)
+        return self._make_rows(
+            X,
+            device,
+            y=torch.from_numpy(numbers),
+            index=torch.from_numpy(trained),
+            weight=None if weight is None else torch.from_numpy(weight),
+            soft_labels=None if soft is None else torch.from_numpy(soft),
+        )
+
+    def _make_rows(self, X: Any, device: str, **kwargs: Any) -> Rows:
+        dtype = None if self.dtype is None else getattr(torch, self.dtype)
+        return Rows(X, n_classes=len(self.classes_), layout=self.layout_, dtype=dtype, device=device, **kwargs)
+
+    def _identify(self, X: Any, y: np.ndarray) -> None:
+        """Name X, y and the parameters; refuse to continue on other data."""
+        data = {
+            "shape of X": str(tuple(X.shape)),
+            "dtype of X": str(X.dtype),
+            "contents of X": inputs.checksum(X),
+            "y": inputs.checksum(y) + inputs.checksum(np.asarray([str(c) for c in self.classes_])),
+        }
+        fitted = getattr(self, "data_", None)
+        if self.warm_start and hasattr(self, "net_") and fitted is not None and fitted != data:
+            differing = next(k for k in data if data[k] != fitted[k])
+            raise ValueError(
+                f"warm_start=True continues on the same rows, but the {differing} differ{'' if differing == 'contents of X' else 's'} "
+                f"from the last fit ({fitted[differing]} then, {data[differing]} now); set warm_start=False to start afresh."
+            )
+        self.data_ = data
+        silent = {"verbose", "checkpoint", "device", "callbacks", "warm_start"}
+        params = {k: repr(v) for k, v in self.get_params().items() if k not in silent}
+        self._identity = {**data, **{f"parameter {k}": v for k, v in params.items()}}
+
+    @contextlib.contextmanager
+    def _watching(self, X: Any, y: Any, rows: Rows) -> Iterator[None]:
+        """The bar and scikit-learn's callbacks, for the length of the training."""
+        _, epochs = self._plan(len(rows))
+        self._hooks: list[EpochHook] = []
+        bar = ProgressBar(epochs, rows.y.cpu().numpy()) if self.verbose else None  # type: ignore[union-attr]
+        if bar is not None:
+            self._hooks.append(bar)
+        context = None
+        if hasattr(self, "_init_callback_context"):
+            context = self._init_callback_context(max_subtasks=epochs)
+            context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            if context._callbacks:
+                self._hooks.append(_ScikitLearnCallbacks(self, context, X, y))
+        try:
+            yield
+            if context is not None:
+                context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        finally:
+            del self._hooks
+            vars(self).pop("_identity", None)
+            if bar is not None:
+                bar.close()
+
+    # --- what one fit knows of every row
+
+    def _beliefs(self, rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Row numbers and class probabilities, chunk by chunk: the objective's memory of the rows it visited, the final
+        model's answer for the others (zero weight, validation split) and for methods without a memory.
+        """
+        for index in torch.arange(len(rows.y), device=rows.device).split(16384):  # type: ignore[arg-type]
+            known = self.net_.criterion_.posterior(index)
+            proba = torch.empty(len(index), rows.n_classes)
+            ask = torch.ones(len(index), dtype=torch.bool)
+            if known is not None:
+                believed, visited = known
+                ask = ~visited.cpu()
+                proba[~ask] = believed.float().cpu()[~ask]
+            if ask.any():
+                proba[ask] = self._softmax(rows.at(index[ask.to(index.device)]))
+            yield index.cpu().numpy(), proba.numpy()
+
+    def _describe(self, rows: Rows) -> None:
+        """Set the attributes every fitted classifier carries, aligned with the rows of X."""
+        y = rows.y.cpu().numpy()  # type: ignore[union-attr]
+        n, n_classes = len(y), rows.n_classes
+        believed = np.empty(n, dtype=np.int64)
+        confidence, score = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32)
+        joint = np.zeros((n_classes, n_classes))  # believed class, given label
+        for index, proba in self._beliefs(rows):
+            here = np.arange(len(index))
+            believed[index] = proba.argmax(1)
+            confidence[index] = proba[here, believed[index]]
+            score[index] = 1 - proba[here, y[index]]
+            np.add.at(joint.T, y[index], proba)
+        mass = joint.sum(1, keepdims=True)
+        self.noise_scores_ = np.clip(score, 0, 1)
+        self.noise_mask_ = believed != y
+        self.noise_rate_ = float(self.noise_mask_.mean())
+        self.suggested_labels_ = self.classes_[believed]
+        self.suggested_confidence_ = confidence
+        self.transition_matrix_ = np.where(mass > 0, joint / np.where(mass > 0, mass, 1), np.eye(n_classes))
+
+    # --- predict
+
+    def _softmax(self, rows: Rows) -> torch.Tensor:
+        return torch.softmax(self.net_.outputs(rows), dim=1)
+
+    def _read_new(self, X: Any) -> Rows:
+        check_is_fitted(self)
+        X = inputs.read_X(self, X, reset=False, image_size=self.image_size)
+        return self._make_rows(X, self.net_.device)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            As in ``fit``.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        return self._softmax(self._read_new(X)).numpy()
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Most probable class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            As in ``fit``.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            In the type of the labels given to ``fit``.
+        """
+        rows = self._read_new(X)
+        return self.classes_[self.net_.outputs(rows).argmax(1).numpy()]
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Penultimate features: what the last linear layer sees.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            As in ``fit``.
+
+        Returns
+        -------
+        features : ndarray of shape (n_samples, n_features_out), float32
+        """
+        return self.net_.outputs(self._read_new(X), self._features).numpy()
+
+    @property
+    def _n_features_out(self) -> int:
+        module = unwrap(self.net_)
+        members = module.members if isinstance(module, modules.Twin) else [module]
+        return sum(modules.find_head(member, self.head)[1].in_features for member in members)
+
+    @property
+    def module_(self) -> nn.Module:
+        """The trained network."""
+        check_is_fitted(self)
+        return unwrap(self.net_)
+
+    @property
+    def history_(self) -> Any:
+        """skorch's history: one row an epoch."""
+        check_is_fitted(self)
+        return self.net_.history
+
+    @property
+    def n_iter_(self) -> int:
+        """Epochs trained."""
+        check_is_fitted(self)
+        return len(self.net_.history)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "net_" in vars(self) and "noise_scores_" in vars(self)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    # --- keep
+
+    def save(self, path: Any) -> None:
+        """Write the fitted estimator to one ``.safetensors`` file: weights, row attributes and, as JSON, parameters.
+
+        Reading it runs no code. See :func:`robustlabels.load`.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError
+            For parameters or labels that JSON cannot hold; pickle or joblib keep those.
+        """
+        check_is_fitted(self)
+        persistence.save(self, path)
+
+
+class RowLossClassifier(BaseNoisyLabelClassifier):
+    """Base of the classifiers whose loss is a weighted mean over rows.
+
+    Parameters
+    ----------
+    module : str, nn.Module class or instance, default="auto"
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, multiplied with ``sample_weight``.
+    **params : dict
+        As for :class:`BaseNoisyLabelClassifier`.
+    """
+
+    def __init__(self, module: Any = "auto", *, class_weight: Any = None, **params: Any) -> None:
+        super().__init__(module, **params)
+        self.class_weight = class_weight
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, soft_labels: Any = None) -> Self:
+        """Train on labels that may be wrong, and score every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Table, images (n, c, h, w) or (n, h, w, c), memory map, torch tensor, list of image paths, lazy view.
+        y : array-like of shape (n_samples,)
+            Labels of any type scikit-learn takes.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Non-negative; rows of weight zero are not trained on, but scored. A weight differs from repeating the row,
+            since rows are drawn into batches.
+        soft_labels : array-like of shape (n_samples, n_classes) or None, default=None
+            Label distributions to train on instead of ``y`` (columns in sorted class order, rows summing to one);
+            ``y`` still says which label each row was given.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, soft_labels)
+
+
+class _ScikitLearnCallbacks:
+    """scikit-learn's callback protocol, told of every epoch."""
+
+    def __init__(self, estimator: BaseNoisyLabelClassifier, context: Any, X: Any, y: Any) -> None:
+        self.estimator, self.context, self.data = estimator, context, {"X": X, "y": y}
+
+    def on_epoch_begin(self, net: RobustNet) -> None:
+        """Open the epoch's task."""
+        self.epoch = self.context.subcontext(task_name="epoch")
+        self.epoch.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+
+    def on_epoch_end(self, net: RobustNet) -> bool:
+        """Close it; a callback may ask to stop."""
+        stop = self.epoch.call_on_fit_task_end(
+            estimator=self.estimator,
+            reconstruction_attributes=lambda: {"net_": net, "noise_scores_": None},
+            **self.data,
+        )
+        return bool(stop)

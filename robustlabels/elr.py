@@ -1,0 +1,621 @@
+r"""Early-learning regularisation (ELR) and ELR+.
+
+Liu, Niles-Weed, Razavian, Fernandez-Granda, "Early-Learning Regularization Prevents Memorization of Noisy Labels",
+NeurIPS 2020, arXiv 2007.00151. A network fits the right labels first and memorises the wrong ones later, so its own
+averaged predictions from the early phase know better than the labels on the mislabelled rows. Eq. 7 adds to the
+cross-entropy a term that keeps the predictions p aligned with these averages t:
+
+.. math:: L = \frac1n \sum_i -\log p_{i, y_i} + \lambda \log(1 - \langle p_i, t_i \rangle),
+          \qquad t_i \leftarrow \beta t_i + (1 - \beta) p_i \text{ at every visit of row } i
+
+Its gradient (Lemma 2) cancels the pull of a wrong label and keeps that of a clean row from vanishing.
+
+Where the paper and the authors' code disagree, this follows the code, and a comment says so.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from contextlib import suppress
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robustlabels.base import RowLossClassifier, Wrap, check_number, identity
+from robustlabels.functional import draw_mixup, mixup, sigmoid_rampup, soft_cross_entropy, update_average
+from robustlabels.modules import Twin
+from robustlabels.net import Rows
+from robustlabels.objective import Augment, Batch, Model, Objective, at_precision_of, weighted_mean
+
+# --- the equation -----------------------------------------------------------------------------------------------------
+
+
+def early_learning_regulariser(p: Tensor, target: Tensor) -> Tensor:
+    """Per row, log(1 - <p, t>): eq. 7's second term.
+
+    Parameters
+    ----------
+    p : Tensor of shape (b, n_classes)
+        Clamped probabilities, with gradient; after clamping they need not sum to one.
+    target : Tensor of shape (b, n_classes)
+        Averaged past predictions, a constant.
+
+    Returns
+    -------
+    regulariser : Tensor of shape (b,)
+        At most about 0. Finite in float32: p is clamped below 1 and the target sums to at most 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> p, t = torch.tensor([[.7, .2, .1]]), torch.tensor([[.1, .8, .1]])
+    >>> round(early_learning_regulariser(p, t).item(), 6)
+    -0.274437
+    """
+    return torch.log(1 - (target * p).sum(1))
+
+
+def clamped_softmax(logits: Tensor, eps: float) -> Tensor:
+    """Softmax with every entry brought into [eps, 1 - eps]: the authors' code clamps, the paper does not."""
+    return F.softmax(logits, dim=1).clamp(eps, 1 - eps)
+
+
+def default_clamp(n_classes: int) -> float:
+    """1e-4 as in the authors' code up to 100 classes; above, a hundredth of the uniform probability.
+
+    Examples
+    --------
+    >>> default_clamp(10), default_clamp(1000)
+    (0.0001, 1e-05)
+    """
+    return min(1e-4, 0.01 / n_classes)
+
+
+# --- the memory -------------------------------------------------------------------------------------------------------
+
+
+class TargetMemory(nn.Module):
+    """One averaged prediction per training row.
+
+    Zero at the start and not bias-corrected: after m visits a row sums to 1 - beta^m, which is the warm-up. Dividing it
+    out makes the method collapse. A row visited twice in one batch keeps one of the two updates; batches here are drawn
+    without replacement.
+
+    Parameters
+    ----------
+    n_samples, n_classes : int
+    beta : float
+        Share of the past in an update.
+    storage : {"device", "cpu", "memmap"}
+        Beside the network, in host memory, or in an unnamed file that is mapped. The latter two fetch and store the
+        rows of a batch every step.
+    dtype : {"float32", "float16"}
+        Of the storage; arithmetic is float32. bfloat16 would lose updates smaller than 2^-9 of a target: an average of
+        the constant .9 at beta .99 ends at .586.
+    top_m : int or None
+        Keep the m largest entries of a row and treat the others as zero; exact for m >= n_classes.
+    """
+
+    skipped: Tensor
+
+    def __init__(
+        self,
+        n_samples: int,
+        n_classes: int,
+        beta: float,
+        *,
+        storage: str = "device",
+        dtype: str = "float32",
+        top_m: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.n_classes, self.beta = n_classes, beta
+        self.storage = storage
+        m = n_classes if top_m is None else min(top_m, n_classes)
+        self.sparse = m < n_classes
+        tables = {"values": _zeros(n_samples, m, getattr(torch, dtype), storage)}
+        if self.sparse:
+            tables["classes"] = _zeros(n_samples, m, torch.int32, storage)
+        if storage == "device":
+            for name, table in tables.items():
+                self.register_buffer(name, table)
+        else:
+            self._host = tables  # a plain dict: Module.to() leaves it where it is
+        self.register_buffer("skipped", torch.zeros((), dtype=torch.int64))
+
+    def table(self, name: str) -> Tensor:
+        """The stored "values" (n_samples, m) or "classes" (n_samples, m)."""
+        return getattr(self, name) if self.storage == "device" else self._host[name]
+
+    def read(self, index: Tensor) -> Tensor:
+        """Targets of rows ``index``, (b, n_classes) in float32, on the index's device."""
+        values = self._take("values", index).float()
+        if not self.sparse:
+            return values
+        return values.new_zeros(len(index), self.n_classes).scatter_(1, self._take("classes", index).long(), values)
+
+    @torch.no_grad()
+    def update(self, index: Tensor, p: Tensor) -> Tensor:
+        """t <- beta t + (1 - beta) p for rows ``index``; rows where p is not finite keep their target.
+
+        Returns
+        -------
+        target : Tensor of shape (b, n_classes)
+            After the update.
+        """
+        old = self.read(index)
+        finite = torch.isfinite(p).all(1)
+        target = torch.where(finite[:, None], self.beta * old + (1 - self.beta) * p, old)
+        self.skipped += (~finite).sum()
+        if self.sparse:
+            values, classes = target.topk(self.table("values").shape[1], dim=1)
+            self._put("classes", index, classes)
+            target = torch.zeros_like(target).scatter_(1, classes, values)
+        else:
+            values = target
+        self._put("values", index, values)
+        return target
+
+    def _take(self, name: str, index: Tensor) -> Tensor:
+        table = self.table(name)
+        return table.index_select(0, index.to(table.device)).to(index.device)
+
+    def _put(self, name: str, index: Tensor, rows: Tensor) -> None:
+        table = self.table(name)
+        table.index_copy_(0, index.to(table.device), rows.to(table.device, table.dtype))
+
+    def get_extra_state(self) -> dict[str, Tensor]:
+        """The tables that are not buffers, so that a checkpoint holds them too."""
+        return {} if self.storage == "device" else self._host
+
+    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+        """Fill these tables in place."""
+        for name, table in state.items():
+            self._host[name].copy_(table)
+
+
+def _zeros(n: int, m: int, dtype: torch.dtype, storage: str) -> Tensor:
+    if storage != "memmap":
+        return torch.zeros(n, m, dtype=dtype)
+    handle, path = tempfile.mkstemp(prefix="robustlabels-targets-")
+    os.close(handle)
+    table = torch.from_file(path, shared=True, size=n * m, dtype=dtype).view(n, m)  # grows the file, with zeros
+    with suppress(PermissionError):  # the mapping outlives the name, except on Windows
+        os.unlink(path)
+    return table
+
+
+# --- ELR --------------------------------------------------------------------------------------------------------------
+
+
+class ELRObjective(Objective):
+    """Cross-entropy plus lambda times the early-learning regulariser, in the order of the authors' code.
+
+    Parameters
+    ----------
+    memory : TargetMemory
+    lam : float
+    clamp_eps : float
+    augment : callable or None
+    """
+
+    def __init__(self, memory: TargetMemory, *, lam: float, clamp_eps: float, augment: Augment | None = None) -> None:
+        super().__init__(augment)
+        self.memory = memory
+        self.lam, self.clamp_eps = lam, clamp_eps
+
+    def forward(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Eq. 7 on one batch; the target moves first, then enters the loss."""
+        logits = model(self.view(batch.x))
+        p = clamped_softmax(logits, self.clamp_eps)  # (b, n_classes)
+        believed = p.detach() / p.detach().sum(1, keepdim=True)  # re-normalised for the memory only
+        target = self.memory.update(batch.index, believed) if self.training else self.memory.read(batch.index)
+        cross_entropy = weighted_mean(soft_cross_entropy(logits, batch.y), batch)
+        return cross_entropy + self.lam * early_learning_regulariser(p, target).mean(), logits
+
+    def posterior(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The targets, normalised."""
+        return _normalised(self.memory.read(index))
+
+
+def _normalised(target: Tensor) -> tuple[Tensor, Tensor]:
+    mass = target.sum(1, keepdim=True)
+    return target / mass.clamp_min(1e-12), mass[:, 0] > 0
+
+
+class ELRClassifier(RowLossClassifier):
+    """Early-learning regularisation: one network, one memory of averaged predictions.
+
+    Parameters
+    ----------
+    module : str, nn.Module class or instance, default="auto"
+        The network.
+    lam : float, default=5.0
+        Weight of the regulariser (the paper's lambda: 3 for CIFAR-10, 1 for its class-dependent noise, 7 for 100
+        classes). It must exceed 1 to overrule a wrong label; 0 is plain cross-entropy.
+    beta : float, default=0.7
+        Share of the past in a target. 0.9 for class-dependent noise or many classes.
+    clamp_eps : float or "auto", default="auto"
+        Probabilities are clamped to [eps, 1 - eps] inside the regulariser. "auto": 1e-4, less above 100 classes.
+    target_storage : {"device", "cpu", "memmap"}, default="device"
+        Where the n x K targets lie.
+    target_dtype : {"float32", "float16"}, default="float32"
+        Their storage; bfloat16 is refused, it loses updates.
+    target_top_m : int or None, default=None
+        Keep only the m largest entries of a target: an approximation for thousands of classes.
+    class_weight : dict, "balanced" or None, default=None
+        Enters the cross-entropy term, as ``sample_weight`` does.
+    **params : dict
+        Parameters of every classifier: see :class:`~robustlabels.base.BaseNoisyLabelClassifier`.
+
+    Attributes
+    ----------
+    noise_scores_, noise_mask_, noise_rate_, suggested_labels_, suggested_confidence_, transition_matrix_
+        As for every classifier, read off the targets: a row is flagged where the target's largest entry is not the
+        given label.
+    soft_labels_ : ndarray of shape (n_samples, n_classes)
+        The targets, each row summing to one: cleaned label distributions.
+
+    Notes
+    -----
+    The targets start at zero and are not bias-corrected, the loss may go below zero, and lambda is constant without
+    warm-up, all as in the authors' code. Ours: default lambda 5 (chosen on seeds not used for reporting), batch size
+    and epochs from n, a cosine schedule. :meth:`from_paper` gives the published settings.
+
+    References
+    ----------
+    Liu, Niles-Weed, Razavian, Fernandez-Granda (NeurIPS 2020), arXiv 2007.00151, eq. 7 and Lemma 2.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from robustlabels import ELRClassifier
+    >>> from robustlabels.noise import SymmetricNoise
+    >>> X, y = load_digits(return_X_y=True)
+    >>> noise = SymmetricNoise(0.4, random_state=0)
+    >>> y_noisy = noise.flip(y)
+    >>> clf = ELRClassifier(max_epochs=20, random_state=0).fit(X, y_noisy)
+    >>> bool((clf.noise_mask_ == noise.flip_mask_).mean() > 0.9)
+    True
+    """
+
+    _PAPER = {  # noqa: RUF012 - section 4 of the paper's appendix and the shipped configurations
+        "cifar10-sym": {"lam": 3.0, "beta": 0.7, "max_epochs": 120, "lr_schedule": {40: 0.01, 80: 0.01}},
+        "cifar10-sym-cosine": {"lam": 3.0, "beta": 0.7, "max_epochs": 150, "lr_schedule": "cosine_restarts"},
+        "cifar10-asym": {"lam": 1.0, "beta": 0.9, "max_epochs": 120, "lr_schedule": {40: 0.01, 80: 0.01}},
+        "cifar100": {"lam": 7.0, "beta": 0.9, "max_epochs": 150, "lr_schedule": {80: 0.01, 120: 0.01}},
+    }
+    _PAPER_COMMON = {  # noqa: RUF012
+        "module": "resnet34",
+        "batch_size": 128,
+        "lr": 0.02,
+        "augment": "standard",
+        "optimizer__momentum": 0.9,
+        "optimizer__weight_decay": 1e-3,
+    }
+
+    def __init__(
+        self,
+        module: Any = "auto",
+        *,
+        lam: float = 5.0,
+        beta: float = 0.7,
+        clamp_eps: float | str = "auto",
+        target_storage: str = "device",
+        target_dtype: str = "float32",
+        target_top_m: int | None = None,
+        **params: Any,
+    ) -> None:
+        super().__init__(module, **params)
+        self.lam = lam
+        self.beta = beta
+        self.clamp_eps = clamp_eps
+        self.target_storage = target_storage
+        self.target_dtype = target_dtype
+        self.target_top_m = target_top_m
+
+    @classmethod
+    def from_paper(cls, setting: str, **params: Any) -> Self:
+        """The published settings: network, optimizer, schedule, lambda and beta.
+
+        Parameters
+        ----------
+        setting : str
+            "cifar10-sym", "cifar10-sym-cosine" (the paper's starred rows), "cifar10-asym", "cifar100"; for ELR+
+            "cifar10-sym", "cifar10-asym", "cifar100".
+        **params : dict
+            Override any of them.
+
+        Examples
+        --------
+        >>> ELRClassifier.from_paper("cifar10-asym").beta
+        0.9
+        """
+        if setting not in cls._PAPER:
+            raise ValueError(f"setting must be one of {', '.join(map(repr, cls._PAPER))}, got {setting!r}.")
+        return cls(**{**cls._PAPER_COMMON, **cls._PAPER[setting], **params})
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        check_number("lam", self.lam, 0)
+        check_number("beta", self.beta, 0, 1, closed="left")
+        if self.clamp_eps != "auto":
+            check_number("clamp_eps", self.clamp_eps, 0, 0.5, closed="left")
+        if self.target_storage not in ("device", "cpu", "memmap"):
+            raise ValueError(f"target_storage must be 'device', 'cpu' or 'memmap', got {self.target_storage!r}.")
+        if self.target_dtype not in ("float32", "float16"):
+            raise ValueError(
+                f"target_dtype must be 'float32' or 'float16', got {self.target_dtype!r}; bfloat16 has too few digits "
+                "for a moving average and loses its updates."
+            )
+        if self.target_top_m is not None:
+            check_number("target_top_m", self.target_top_m, 1, integer=True)
+
+    def _make_memory(self, rows: Rows) -> TargetMemory:
+        return TargetMemory(
+            len(rows.y),  # type: ignore[arg-type]
+            rows.n_classes,
+            self.beta,
+            storage=self.target_storage,
+            dtype=self.target_dtype,
+            top_m=self.target_top_m,
+        )
+
+    def _make_objective(self, module: nn.Module, rows: Rows) -> Objective:
+        return ELRObjective(
+            self._make_memory(rows), lam=self.lam, clamp_eps=self._eps(rows), augment=self._make_augment(rows)
+        )
+
+    def _eps(self, rows: Rows) -> float:
+        return default_clamp(rows.n_classes) if self.clamp_eps == "auto" else float(self.clamp_eps)
+
+    def _train(self, rows: Rows, wrap: Wrap = identity) -> None:
+        super()._train(rows, wrap)
+        memories = [m for m in self.net_.criterion_.modules() if isinstance(m, TargetMemory)]
+        skipped = sum(int(memory.skipped) for memory in memories)
+        if skipped:
+            warnings.warn(f"{skipped} predictions were not finite and left their targets as they were.", stacklevel=5)
+
+    @property
+    def soft_labels_(self) -> np.ndarray:
+        """Cleaned label distributions, (n_samples, n_classes); the given label for rows never trained on."""
+        from sklearn.utils.validation import check_is_fitted
+
+        check_is_fitted(self)
+        device = self.net_.criterion_.state_dict().get("memory.values", torch.empty(0)).device
+        proba, visited = self.net_.criterion_.posterior(torch.arange(len(self.noise_scores_), device=device))
+        soft = proba.cpu().numpy()
+        soft[~visited.cpu().numpy()] = np.nan
+        return soft
+
+
+# --- ELR+ -------------------------------------------------------------------------------------------------------------
+
+
+def refined(y: Tensor, target: Tensor) -> Tensor:
+    """Labels times targets, re-normalised: the label refinement of the CIFAR-100 setting.
+
+    A tiny constant keeps a row whose target vanishes on its labels from dividing by zero.
+    """
+    product = y * target
+    return product / product.sum(1, keepdim=True).clamp_min(1e-12)
+
+
+class ELRPlusObjective(Objective):
+    """ELR with two students, each regularised by the weight-averaged teacher of the other, and mixup.
+
+    In an epoch student 1 sees all rows, then student 2, each in an order of its own. Student k's targets come from the
+    *other* teacher on the un-mixed view; teachers stay in train mode, as in the authors' code, so that BatchNorm uses
+    the statistics of the batch and only its running buffers drift. Teachers start as copies of their students; the
+    authors' start from other random weights, which differs in the first steps only.
+
+    Parameters
+    ----------
+    students : Twin
+        Copied for the teachers.
+    memories : pair of TargetMemory
+    lam, clamp_eps : float
+    mixup_alpha : float
+        0 switches mixup off.
+    ema_decay : float
+    ema_rampup : int or None
+        Steps over which the decay ramps up; None is min(1 - 1/(step + 1), decay), as for Clothing1M.
+    lam_rampup : int
+        Steps over which lambda ramps up; 0 is constant.
+    label_refinement : bool
+    augment : callable or None
+    """
+
+    n_turns = 2
+
+    def __init__(
+        self,
+        students: Twin,
+        memories: tuple[TargetMemory, TargetMemory],
+        *,
+        lam: float,
+        clamp_eps: float,
+        mixup_alpha: float = 1.0,
+        ema_decay: float = 0.997,
+        ema_rampup: int | None = 0,
+        lam_rampup: int = 0,
+        label_refinement: bool = False,
+        augment: Augment | None = None,
+    ) -> None:
+        super().__init__(augment)
+        self.memories = nn.ModuleList(memories)
+        self.teachers = _frozen_copy(students)
+        self.lam, self.clamp_eps, self.mixup_alpha = lam, clamp_eps, mixup_alpha
+        self.ema_decay, self.ema_rampup = ema_decay, ema_rampup
+        self.lam_rampup, self.label_refinement = lam_rampup, label_refinement
+        self.steps = [0, 0]  # of each student; on the host, so that no step asks the device
+        self.turn = 0
+
+    def forward(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        """One batch of student ``batch.turn``."""
+        me, other = batch.turn, 1 - batch.turn
+        self.turn = me
+        x = self.view(batch.x)
+        lam, order = draw_mixup(len(x), self.mixup_alpha, device=x.device)
+        x_mixed, y_mixed = mixup(x, batch.y, lam, order)
+        logits = model(x_mixed, member=me)
+        with torch.no_grad():
+            believed = F.softmax(at_precision_of(model, self.teachers)(x, member=other), dim=1)  # not clamped here
+        target = self.memories[me].update(batch.index, believed)
+        target = lam * target + (1 - lam) * target[order]  # mixed like the inputs
+        if self.label_refinement:
+            y_mixed = refined(y_mixed, target)
+        weight = lam * batch.weight + (1 - lam) * batch.weight[order]
+        cross_entropy = (weight * soft_cross_entropy(logits, y_mixed)).mean()
+        regulariser = early_learning_regulariser(clamped_softmax(logits, self.clamp_eps), target).mean()
+        ramp = sigmoid_rampup(self.steps[me] + 1, self.lam_rampup)
+        return cross_entropy + ramp * self.lam * regulariser, logits
+
+    def after_step(self, model: Any) -> None:
+        """The student's weights enter its teacher's average."""
+        me = self.turn
+        self.steps[me] += 1
+        update_average(self.teachers.members[me], model.members[me], self.decay(self.steps[me]))
+
+    def decay(self, step: int) -> float:
+        """The teacher's decay after step number ``step``, counted from 1; the code's argument is one more."""
+        if self.ema_rampup is None:
+            return min(1 - 1 / (step + 1), self.ema_decay)
+        return self.ema_decay * sigmoid_rampup(step + 1, self.ema_rampup)
+
+    def posterior(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean of both memories, normalised."""
+        return _normalised((self.memories[0].read(index) + self.memories[1].read(index)) / 2)
+
+    def get_extra_state(self) -> list[int]:
+        """The step counters."""
+        return list(self.steps)
+
+    def set_extra_state(self, state: list[int]) -> None:
+        """The step counters."""
+        self.steps = list(state)
+
+
+def _frozen_copy(students: Twin) -> Twin:
+    import copy
+
+    return copy.deepcopy(students).requires_grad_(False)
+
+
+class ELRPlusClassifier(ELRClassifier):
+    """ELR+: two networks, weight-averaged teachers, mixup; prediction by the mean of the two students' logits.
+
+    Parameters
+    ----------
+    module : str, nn.Module class or instance, default="auto"
+        The network; two are made. Two copies of one instance start with equal weights.
+    mixup_alpha : float, default=1.0
+        Of the Beta distribution; 0 for inputs that cannot be mixed.
+    ema_decay : float, default=0.997
+        Decay of the teachers' weights.
+    ema_rampup : float or None, default=0.57
+        Fraction of the training over which the decay ramps up (the paper's 40000 steps); None is
+        min(1 - 1/(step + 1), decay).
+    lam_rampup : float, default=0.0
+        Fraction of the training over which lambda ramps up (0.45 for the paper's CIFAR-100).
+    label_refinement : bool, default=False
+        Multiply labels by targets (the authors' code: wherever there are 100 classes).
+    lam, beta, clamp_eps, target_storage, target_dtype, target_top_m, class_weight
+        As for :class:`ELRClassifier`.
+    **params : dict
+        Parameters of every classifier: see :class:`~robustlabels.base.BaseNoisyLabelClassifier`.
+
+    Attributes
+    ----------
+    noise_scores_, noise_mask_, noise_rate_, suggested_labels_, suggested_confidence_, transition_matrix_
+        As for every classifier, read off the mean of both memories.
+    soft_labels_ : ndarray of shape (n_samples, n_classes)
+        That mean, each row summing to one.
+
+    Notes
+    -----
+    Both networks see one set of labels; in the authors' code each draws a split and a noise of its own. Ramps are
+    fractions of the training: 40000 steps never end on small data.
+
+    References
+    ----------
+    Liu, Niles-Weed, Razavian, Fernandez-Granda (NeurIPS 2020), arXiv 2007.00151, section 4.4 and Algorithm 2.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from robustlabels import ELRPlusClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> ELRPlusClassifier(max_epochs=10, random_state=0).fit(X, y).predict(X).shape
+    (150,)
+    """
+
+    _PAPER = {  # noqa: RUF012 - table G.2
+        "cifar10-sym": {"lam": 3.0, "beta": 0.7, "max_epochs": 200, "lr_schedule": {150: 0.1}},
+        "cifar10-asym": {"lam": 1.0, "beta": 0.9, "max_epochs": 200, "lr_schedule": {150: 0.1}},
+        "cifar100": {
+            "lam": 7.0,
+            "beta": 0.9,
+            "max_epochs": 250,
+            "lr_schedule": {200: 0.1},
+            "ema_rampup": 0.45,
+            "lam_rampup": 0.45,
+            "label_refinement": True,
+        },
+    }
+    _PAPER_COMMON = {  # noqa: RUF012
+        **ELRClassifier._PAPER_COMMON,
+        "module": "preact_resnet18",
+        "optimizer__weight_decay": 5e-4,
+    }
+
+    def __init__(
+        self,
+        module: Any = "auto",
+        *,
+        mixup_alpha: float = 1.0,
+        ema_decay: float = 0.997,
+        ema_rampup: float | None = 0.57,
+        lam_rampup: float = 0.0,
+        label_refinement: bool = False,
+        **params: Any,
+    ) -> None:
+        super().__init__(module, **params)
+        self.mixup_alpha = mixup_alpha
+        self.ema_decay = ema_decay
+        self.ema_rampup = ema_rampup
+        self.lam_rampup = lam_rampup
+        self.label_refinement = label_refinement
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        check_number("mixup_alpha", self.mixup_alpha, 0)
+        check_number("ema_decay", self.ema_decay, 0, 1)
+        if self.ema_rampup is not None:
+            check_number("ema_rampup", self.ema_rampup, 0, 1)
+        check_number("lam_rampup", self.lam_rampup, 0, 1)
+
+    def _make_module(self, rows: Rows) -> nn.Module:
+        return Twin(super()._make_module(rows), super()._make_module(rows))
+
+    def _make_objective(self, module: nn.Module, rows: Rows) -> Objective:
+        batch_size, epochs = self._plan(len(rows))
+        steps = epochs * -(-len(rows) // batch_size)
+        assert isinstance(module, Twin)
+        return ELRPlusObjective(
+            module,
+            (self._make_memory(rows), self._make_memory(rows)),
+            lam=self.lam,
+            clamp_eps=self._eps(rows),
+            mixup_alpha=self.mixup_alpha,
+            ema_decay=self.ema_decay,
+            ema_rampup=None if self.ema_rampup is None else round(self.ema_rampup * steps),
+            lam_rampup=round(self.lam_rampup * steps),
+            label_refinement=self.label_refinement,
+            augment=self._make_augment(rows),
+        )

@@ -1,0 +1,205 @@
+"""What people hand in, brought to clean arrays: X in any container, labels, weights, soft labels.
+
+Nothing here changes what it was given, and nothing is decoded or copied that a fit can read where it lies.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import torch
+from sklearn.utils import check_consistent_length, column_or_1d, compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import assert_all_finite, validate_data
+
+from robustlabels.datasets import ImagePaths
+
+CHANNELS = (1, 3, 4)
+
+
+def read_X(estimator: Any, X: Any, y: Any = None, *, reset: bool, image_size: int = 64) -> Any:
+    """X as a plain array or a lazy container, checked against the estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Gets ``n_features_in_``, ``feature_names_in_`` and ``input_shape_`` when ``reset``, is compared with them else.
+    X : array, DataFrame, Tensor, memory map, list of paths or lazy view of shape (n_samples, ...)
+    y : array or None
+        Only its presence and length are looked at here.
+    reset : bool
+        True in ``fit``.
+    image_size : int
+        Side of the images that paths are decoded to.
+
+    Returns
+    -------
+    X : ndarray of dtype float32 or uint8, memory map or lazy container of shape (n_samples, ...)
+    """
+    name = type(estimator).__name__
+    if scipy.sparse.issparse(X):
+        raise TypeError(
+            f"{name} needs dense input, got a sparse matrix of shape {X.shape}; reduce it first, for instance "
+            f"make_pipeline(TruncatedSVD(100), {name}())."
+        )
+    if reset and y is None:
+        raise ValueError(f"{name} requires y to be passed, but the target y is None.")
+    if isinstance(X, torch.Tensor):
+        X = X.detach().cpu().numpy()
+    if is_paths(X):
+        X = ImagePaths(X, size=image_size)
+    if is_lazy(X):
+        _check_lazy(estimator, X, reset=reset)
+    else:
+        mapped = isinstance(X, np.memmap) and X.dtype.kind in "fui"  # cast batch by batch, never as a whole
+        X = validate_data(
+            estimator, X, reset=reset, allow_nd=True, dtype=None if mapped else [np.float32, np.uint8]
+        )
+    if y is not None:
+        check_consistent_length(X, y)
+    if reset:
+        estimator.input_shape_ = tuple(X.shape[1:])
+    elif tuple(X.shape[1:]) != estimator.input_shape_:
+        raise ValueError(
+            f"X has rows of shape {tuple(X.shape[1:])}, but {name} was fitted on rows of shape "
+            f"{estimator.input_shape_}; resize or reorder them first."
+        )
+    return X
+
+
+def is_paths(X: Any) -> bool:
+    """Whether X is a list, array or Series of file paths."""
+    if not (isinstance(X, (list, tuple)) or getattr(X, "ndim", None) == 1) or not hasattr(X, "__len__") or len(X) == 0:
+        return False
+    first = X.iloc[0] if hasattr(X, "iloc") else X[0]
+    return isinstance(first, (str, os.PathLike)) and not isinstance(first, bytes)
+
+
+def is_lazy(X: Any) -> bool:
+    """Whether X is array-like in shape but not an array: a view that reads rows when asked."""
+    known = isinstance(X, (np.ndarray, list, tuple)) or hasattr(X, "__array_interface__") or hasattr(X, "iloc")
+    return not known and all(hasattr(X, a) for a in ("shape", "dtype", "__len__", "__getitem__")) and len(X.shape) > 1
+
+
+def _check_lazy(estimator: Any, X: Any, *, reset: bool) -> None:
+    if len(X) == 0:
+        raise ValueError(f"Found array with 0 sample(s) (shape={tuple(X.shape)}) while a minimum of 1 is required.")
+    if reset:
+        estimator.n_features_in_ = X.shape[1]
+        vars(estimator).pop("feature_names_in_", None)
+
+
+def read_layout(X: Any, module: Any, channels: str) -> str:
+    """How one row becomes what the module sees: "as_is", "channels_last" or "grey".
+
+    Four axes are images. ``channels="auto"`` reads them as (n, h, w, c) when only the last axis counts 1, 3 or 4
+    channels, and as (n, c, h, w) otherwise. Three axes are grey images (n, h, w) for the presets by name.
+    """
+    if channels not in ("auto", "first", "last"):
+        raise ValueError(f"channels must be 'auto', 'first' or 'last', got {channels!r}.")
+    if X.ndim == 3 if hasattr(X, "ndim") else len(X.shape) == 3:
+        return "grey" if isinstance(module, str) and module != "mlp" else "as_is"
+    if len(X.shape) != 4 or channels == "first":
+        return "as_is"
+    last = channels == "last" or (X.shape[-1] in CHANNELS and X.shape[1] not in CHANNELS)
+    return "channels_last" if last else "as_is"
+
+
+def read_labels(estimator: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Classes in order and the labels as their numbers.
+
+    Returns
+    -------
+    classes : ndarray of shape (n_classes,)
+    y : ndarray of shape (n_samples,), int64
+    """
+    y = column_or_1d(y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y, warn=True)
+    assert_all_finite(y, estimator_name=type(estimator).__name__, input_name="y")
+    check_classification_targets(y)
+    classes, numbers = np.unique(y, return_inverse=True)
+    return classes, numbers.astype(np.int64)
+
+
+def read_weights(
+    sample_weight: Any, class_weight: Any, classes: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Which rows are trained on, and their weights, of mean one over those rows; None if all weigh the same.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_trained,), int64
+    weight : ndarray of shape (n_samples,), float32, or None
+    """
+    weight = np.ones(len(y))
+    if sample_weight is not None:
+        weight = np.asarray(sample_weight, dtype=np.float64)
+        if weight.shape != y.shape:
+            raise ValueError(f"sample_weight has shape {weight.shape}, but there are {len(y)} labels, {y.shape} expected.")
+        assert_all_finite(weight, input_name="sample_weight")
+        if weight.min() < 0:
+            raise ValueError(f"Negative values in data passed to `sample_weight`: the smallest is {weight.min():g}.")
+        if weight.max() == 0:
+            raise ValueError("Sample weights must contain at least one non-zero number; all are zero.")
+    rows = np.flatnonzero(weight)
+    if class_weight is not None:
+        weight = weight * compute_class_weight(class_weight, classes=classes, y=classes[y])[y]
+        rows = np.flatnonzero(weight)
+    if np.unique(y[rows]).size < 2:
+        raise ValueError(
+            "a classifier needs rows of at least 2 classes, but the rows with weight above zero hold one class: "
+            f"{classes[y[rows[0]]] if len(rows) else None!r}."
+        )
+    if np.ptp(weight) == 0:
+        return rows, None
+    return rows, (weight / weight[rows].mean()).astype(np.float32)
+
+
+def read_soft_labels(soft_labels: Any, n: int, n_classes: int) -> np.ndarray | None:
+    """Soft labels as float32 rows that sum to one."""
+    if soft_labels is None:
+        return None
+    soft = np.asarray(soft_labels, dtype=np.float32)
+    if soft.shape != (n, n_classes):
+        raise ValueError(f"soft_labels must have shape {(n, n_classes)} (rows, classes in sorted order), got {soft.shape}.")
+    off = np.abs(soft.sum(1) - 1)
+    if not np.isfinite(soft).all() or soft.min() < 0 or off.max() > 1e-3:
+        row = int(np.argmax(np.where(np.isfinite(off), off, np.inf)))
+        raise ValueError(f"soft_labels must be non-negative rows that sum to 1; row {row} is {soft[row].tolist()}.")
+    return soft
+
+
+def column_statistics(rows: Any, chunk: int = 4096) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation over the training rows: per column of a table, per channel of images.
+
+    Two passes of chunks in float64, so that neither memory nor a large mean matters.
+    """
+
+    def walk() -> Any:
+        for index in rows.index.split(chunk):
+            x = rows.inputs(index).double()
+            yield x.transpose(0, 1).flatten(1) if x.ndim == 4 else x.flatten(1).T  # (columns or channels, many)
+
+    count = 0
+    total = square = torch.zeros((), dtype=torch.float64)
+    for x in walk():
+        count, total = count + x.shape[1], total + x.sum(1).cpu()
+    mean = total / count
+    for x in walk():
+        square = square + (x.cpu() - mean[:, None]).square().sum(1)
+    return mean.float(), (square / count).sqrt().float()
+
+
+def checksum(X: Any) -> str:
+    """A short name for the contents of X (of its paths, for files)."""
+    if hasattr(X, "paths"):
+        return f"{zlib.crc32(chr(10).join(map(str, X.paths)).encode()):08x}"
+    if not isinstance(X, np.ndarray):
+        return "lazy"
+    crc = 0
+    for start in range(0, len(X), 4096):
+        crc = zlib.crc32(np.ascontiguousarray(X[start : start + 4096]).view(np.uint8), crc)
+    return f"{crc:08x}"

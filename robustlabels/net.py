@@ -1,0 +1,641 @@
+"""The loop: skorch around any objective, fed from tensors that already lie on the training device.
+
+The only file that imports skorch. Three things differ from a stock net, and each is one method below:
+
+* a batch is an indexed slice of one tensor (:class:`Batches`), not a list of collated rows;
+* the training step hands the whole batch to the objective, ``criterion_(module_, batch)``;
+* losses are summed on the device and read once an epoch, so no step waits for the host.
+
+skorch's callbacks, history, ``save_params`` and ``train_split`` work as they always do; per-batch history is not kept.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from skorch import NeuralNetClassifier
+from skorch.callbacks import EpochTimer
+from skorch.utils import TeeGenerator
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from robustlabels.modules import has_convolution
+from robustlabels.objective import AtPrecision, Batch, Model, Objective
+
+READ_AHEAD_BYTES = 2 << 30
+"""Lazy inputs (paths, views) up to this size are decoded once and kept as they are, uint8 as a rule."""
+
+SMALL_BATCH = 32
+"""Smallest batch of flat rows sent through a network at prediction: see :func:`forward_rows`."""
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+class Rows(Dataset):
+    """Rows of X with their labels, served in batches on the training device.
+
+    Parameters
+    ----------
+    x : ndarray, Tensor or lazy container of shape (n_samples, ...)
+        Kept once, whole: a plain array is shared with the caller on the CPU and copied once to another device; a
+        memory map, a read-only array or a lazy view is read batch by batch.
+    y : Tensor of shape (n_samples,), int64, or None
+    n_classes : int
+    index : Tensor of shape (n_rows,), int64, or None
+        Which rows these are, as numbers in ``x``; all by default. A subset shares the storage of the whole.
+    soft_labels : Tensor of shape (n_samples, n_classes) or None
+    weight : Tensor of shape (n_samples,) or None
+    layout : {"as_is", "channels_last", "grey"}
+        How one row of ``x`` becomes what the module sees: as it is, (h, w, c) -> (c, h, w), (h, w) -> (1, h, w).
+    dtype : torch.dtype or None
+        What a batch is cast to; None leaves it. uint8 images are divided by 255 on the way.
+    device : str
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Tensor | None = None,
+        *,
+        n_classes: int = 0,
+        index: Tensor | None = None,
+        soft_labels: Tensor | None = None,
+        weight: Tensor | None = None,
+        layout: str = "as_is",
+        dtype: torch.dtype | None = torch.float32,
+        device: str = "cpu",
+    ) -> None:
+        self.x = _reside(x, device)
+        self.y = None if y is None else y.to(device)
+        self.n_classes = n_classes
+        self.index = (torch.arange(len(x)) if index is None else index).to(device)
+        self.soft_labels = None if soft_labels is None else soft_labels.to(device)
+        self.weight = None if weight is None else weight.to(device)
+        self.layout, self.dtype, self.device = layout, dtype, device
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, i: Any) -> tuple[dict[str, Any], Tensor]:
+        return self.read(self.index[torch.as_tensor(i, device=self.device)].reshape(-1))
+
+    def at(self, index: Tensor) -> Rows:
+        """The rows with these numbers: the same storage under another index."""
+        part = copy.copy(self)
+        part.index = index
+        return part
+
+    def take(self, positions: Sequence[int]) -> Rows:
+        """The rows at these positions among these rows."""
+        return self.at(self.index[torch.as_tensor(np.asarray(positions), device=self.index.device)])
+
+    def inputs(self, index: Tensor) -> Tensor:
+        """Module inputs of the rows numbered ``index``."""
+        if isinstance(self.x, Tensor):
+            x = self.x.index_select(0, index)
+        else:
+            x = torch.from_numpy(_gather(self.x, index.cpu().numpy())).to(self.device)
+        return as_inputs(x, self.layout, self.dtype)
+
+    def read(self, index: Tensor, turn: int = 0) -> tuple[dict[str, Any], Tensor]:
+        """One batch in skorch's form: the row numbers travel inside X."""
+        x: dict[str, Any] = {"x": self.inputs(index), "index": index, "turn": turn}
+        if self.weight is not None:
+            x["weight"] = self.weight.index_select(0, index)
+        if self.soft_labels is not None:
+            x["soft_labels"] = self.soft_labels.index_select(0, index)
+        y = index.new_zeros(len(index)) if self.y is None else self.y.index_select(0, index)
+        return x, y
+
+    def batch(self, x: Mapping[str, Any], y: Tensor) -> Batch:
+        """The same batch as an objective wants it."""
+        if "soft_labels" in x:
+            target = x["soft_labels"]  # (b, n_classes)
+        else:
+            target = torch.zeros(len(y), self.n_classes, device=y.device).scatter_(1, y[:, None], 1.0)
+        weight = x["weight"] if "weight" in x else target.new_ones(()).expand(len(y))
+        return Batch(x["x"], target, x["index"], weight, x["turn"])
+
+
+def as_inputs(x: Tensor, layout: str, dtype: torch.dtype | None) -> Tensor:
+    """Cast a batch and bring its axes into the module's order."""
+    if dtype is not None and x.dtype != dtype:
+        x = x.to(dtype).div_(255) if x.dtype == torch.uint8 and x.ndim > 2 else x.to(dtype)
+    if layout == "channels_last":
+        return x.permute(0, 3, 1, 2)  # (b, h, w, c) -> (b, c, h, w), no copy
+    return x[:, None] if layout == "grey" else x
+
+
+def _reside(x: Any, device: str) -> Any:
+    """X on the device if it is an array, decoded if it is lazy and small, else as it is."""
+    if isinstance(x, Tensor):
+        return x.detach().to(device)
+    lazy = not isinstance(x, np.ndarray)
+    if lazy and math.prod(x.shape) * np.dtype(x.dtype).itemsize <= READ_AHEAD_BYTES:
+        return torch.from_numpy(_gather(x, np.arange(len(x)))).to(device)
+    if lazy or (device == "cpu" and not x.flags.writeable):
+        return x
+    x = x if x.flags.writeable else x.copy()
+    return torch.from_numpy(x.astype(x.dtype.newbyteorder("="), copy=False)).to(device)
+
+
+def _gather(x: Any, index: np.ndarray) -> np.ndarray:
+    """Rows of a memory map or a lazy view as one array of their own; files are decoded in threads."""
+    if isinstance(x, np.ndarray):
+        return x[index]
+    read = getattr(x, "read", None) or (lambda rows: np.stack([np.asarray(x[int(i)]) for i in rows]))
+    if len(index) < SMALL_BATCH:
+        return np.ascontiguousarray(read(index))
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return np.concatenate(list(pool.map(read, np.array_split(index, 8))))
+
+
+class Batches:
+    """Batches of :class:`Rows` by one shuffled index, made anew by every walk.
+
+    Parameters
+    ----------
+    rows : Rows
+    batch_size : int
+    shuffle : bool, default=False
+        Draw a new order for every walk, from torch's seeded generator. While shuffling, a last batch of one row joins
+        the batch before it: BatchNorm has no variance over one row.
+    turns : int, default=1
+        Walks over the rows in one epoch, each in an order of its own.
+    """
+
+    def __init__(self, rows: Rows, batch_size: int, shuffle: bool = False, turns: int = 1) -> None:
+        self.rows, self.batch_size, self.shuffle, self.turns = rows, batch_size, shuffle, turns
+
+    @property
+    def sizes(self) -> list[int]:
+        """Rows in each batch of one walk."""
+        return batch_sizes(len(self.rows), self.batch_size, merge_last=self.shuffle)
+
+    def __len__(self) -> int:
+        return self.turns * len(self.sizes)
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], Tensor]]:
+        for turn in range(self.turns):
+            index = self.rows.index
+            if self.shuffle:
+                index = index[torch.randperm(len(index)).to(index.device)]
+            for part in index.split(self.sizes):
+                yield self.rows.read(part, turn)
+
+
+def batch_sizes(n: int, batch_size: int, *, merge_last: bool) -> list[int]:
+    """Sizes of the batches ``n`` rows are cut into.
+
+    Examples
+    --------
+    >>> batch_sizes(9, 4, merge_last=False), batch_sizes(9, 4, merge_last=True)
+    ([4, 4, 1], [4, 5])
+    """
+    sizes = [batch_size] * (n // batch_size) + ([n % batch_size] if n % batch_size else [])
+    if merge_last and len(sizes) > 1 and sizes[-1] == 1:
+        sizes[-2:] = [sizes[-2] + 1]
+    return sizes
+
+
+# --- the net ----------------------------------------------------------------------------------------------------------
+
+
+class EpochHook(Protocol):
+    """What may watch a fit from outside the net, and so outside its pickle: a bar, a checkpoint, scikit-learn."""
+
+    def on_epoch_begin(self, net: RobustNet) -> None:
+        """Before an epoch."""
+
+    def on_epoch_end(self, net: RobustNet) -> bool | None:
+        """After an epoch; True stops the training here."""
+
+
+class RobustNet(NeuralNetClassifier):
+    """skorch's loop around any :class:`~robustlabels.objective.Objective`.
+
+    Built afresh by every ``fit`` and reachable as ``clf.net_`` (``history``, ``save_params``, callbacks). Validation
+    loss is plain cross-entropy for every method, so that curves compare.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Returns logits of shape (b, n_classes).
+    criterion : Objective
+    n_classes : int
+    lr_schedule : callable or None
+        ``factor(epoch, n_epochs)``; the learning rate of an epoch is ``lr`` times this.
+    autocast : torch.dtype or None
+        What the network's forward is lowered to; objectives stay in float32.
+    **kwargs
+        skorch's own parameters.
+    """
+
+    # A pickle made on a GPU opens on a CPU only if everything that holds a tensor goes through torch's loader.
+    cuda_dependent_attributes_ = ["module", "criterion", "optimizer_"]  # noqa: RUF012
+
+    def __init__(
+        self,
+        module: nn.Module,
+        criterion: Objective,
+        *,
+        n_classes: int,
+        lr_schedule: Callable[[int, int], float] | None = None,
+        autocast: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(module, criterion=criterion, classes=range(n_classes), **kwargs)
+        self.n_classes = n_classes
+        self.lr_schedule = lr_schedule
+        self.autocast = autocast
+
+    # --- components
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Any]]:
+        return [("epoch_timer", EpochTimer())]
+
+    def torch_compile(self, module: nn.Module, name: str) -> nn.Module:
+        """Compile the network, never the objective: its memory is written in place."""
+        return super().torch_compile(module, name) if name == "module" else module
+
+    def initialize_module(self) -> RobustNet:
+        """Take the module as it is; convolutions run channels-last."""
+        super().initialize_module()
+        if has_convolution(self.module_):
+            self.module_.to(memory_format=torch.channels_last)
+        return self
+
+    def initialize_optimizer(self, triggered_directly: bool | None = None) -> RobustNet:
+        """Refuse optimizers that evaluate the loss several times a step: per-sample memory moves once a batch."""
+        if isinstance(self.optimizer, type) and issubclass(self.optimizer, torch.optim.LBFGS):
+            raise ValueError(
+                "optimizer LBFGS evaluates the loss several times a step, and an objective's per-sample memory may move "
+                "only once a batch; take a first-order optimizer such as torch.optim.SGD or torch.optim.AdamW."
+            )
+        return super().initialize_optimizer(triggered_directly)
+
+    @property
+    def model(self) -> Model:
+        """The module as objectives call it: under autocast where asked for, logits in float32."""
+        if self.autocast is None:
+            return self.module_
+        return AtPrecision(self.module_, torch.device(self.device).type, self.autocast)
+
+    # --- one step
+
+    def infer(self, x: Any, **_: Any) -> Tensor:
+        """Logits of one batch."""
+        return self.model(x["x"] if isinstance(x, Mapping) else x)
+
+    def train_step_single(self, batch: Any, **_: Any) -> dict[str, Tensor]:
+        """Forward through the objective, and backward."""
+        loss, logits = self.criterion_(self.model, self.rows_.batch(*batch))
+        loss.backward()
+        return {"loss": loss.detach(), "y_pred": logits.detach()}
+
+    def train_step(self, batch: Any, **_: Any) -> dict[str, Tensor]:
+        """One optimizer step, then the objective's own."""
+        self.optimizer_.zero_grad(set_to_none=True)
+        step = self.train_step_single(batch)
+        named_parameters = TeeGenerator(self.get_all_learnable_params())
+        self.notify("on_grad_computed", named_parameters=named_parameters, batch=batch, training=True)
+        self.optimizer_.step()
+        self.criterion_.after_step(self.model)
+        return step
+
+    @torch.no_grad()
+    def validation_step(self, batch: Any, **_: Any) -> dict[str, Tensor]:
+        """Plain cross-entropy against the given labels, whatever the objective."""
+        x, y = batch
+        logits = forward_rows(self.model, x["x"])
+        return {"loss": F.cross_entropy(logits, y), "y_pred": logits}
+
+    # --- one epoch, and all of them
+
+    def on_epoch_begin(
+        self, net: RobustNet, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any
+    ) -> None:
+        """Open the history row, set the learning rate, and give the objective its turn."""
+        super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
+        epoch = len(self.history) - 1
+        if self.lr_schedule is not None:
+            factor = self.lr_schedule(epoch - self.first_epoch_, self.n_epochs_)
+            for group in self.optimizer_.param_groups:
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+        self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
+
+        def batches() -> Iterator[Batch]:
+            return (dataset_train.batch(*item) for item in Batches(dataset_train, 4 * self.batch_size))
+
+        self.criterion_.on_epoch_begin(epoch, self.model, batches)
+
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Callable, **fit_params: Any
+    ) -> None:
+        """Walk the batches; sums stay on the device and are read once, at the end."""
+        if iterator is None:
+            return
+        self._set_training(training)
+        total = torch.zeros((), device=self.device)
+        right = torch.zeros((), device=self.device)
+        n = 0
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            total += step["loss"] * len(batch[1])
+            if not training:
+                right += (step["y_pred"].argmax(1) == batch[1]).sum()
+            n += len(batch[1])
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        loss = total.item() / n
+        if training and not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the training loss became {loss} in epoch {len(self.history)} at learning rate "
+                f"{self.history[-1, 'lr']:g}; lower lr, or look for extreme values in X."
+            )
+        self._record(prefix + "_loss", loss, better=min)
+        if not training:
+            self._record(prefix + "_acc", right.item() / n, better=max)
+        self.history.record(prefix + "_batch_count", len(iterator))
+
+    def _record(self, name: str, value: float, better: Callable) -> None:
+        earlier = [row[name] for row in self.history[:-1] if name in row]
+        self.history.record(name, value)
+        self.history.record(name + "_best", not earlier or better([*earlier, value]) == value != better(earlier))
+
+    def check_data(self, X: Any, y: Any = None) -> None:
+        """Nothing to check: the estimator did."""
+
+    def get_dataset(self, X: Any, y: Any = None) -> Rows:
+        """Rows as they are; any other X (as skorch's own callbacks pass it) as flat rows in module layout."""
+        if isinstance(X, Rows):
+            return X
+        return Rows(X, None if y is None else torch.as_tensor(y), n_classes=self.n_classes, device=self.device)
+
+    def get_split_datasets(self, X: Any, y: Any = None, **_: Any) -> tuple[Rows, Rows | None]:
+        """Training and validation rows; both keep the row numbers of the whole."""
+        rows = self.get_dataset(X, y)
+        if not self.train_split:
+            return rows, None
+        labels = None if rows.y is None else rows.y[rows.index].cpu().numpy()
+        train, valid = self.train_split(rows, labels)
+        return rows.take(train.indices), rows.take(valid.indices)
+
+    def fit_loop(
+        self, X: Any, y: Any = None, epochs: int | None = None, hooks: Sequence[EpochHook] = (), **_: Any
+    ) -> RobustNet:
+        """Epochs in a row. A callback of the user's that raises KeyboardInterrupt after an epoch stops the training,
+        as skorch's EarlyStopping does; one that arrives at any other time is the user's own and is passed on.
+        """
+        train, valid = self.get_split_datasets(X, y)
+        datasets = {"dataset_train": train, "dataset_valid": valid}
+        train_batches = self.get_iterator(train, training=True)
+        valid_batches = None if valid is None else self.get_iterator(valid, training=False)
+        self.rows_ = train
+        try:
+            for _ in range(self.max_epochs if epochs is None else epochs):
+                for hook in hooks:
+                    hook.on_epoch_begin(self)
+                self.notify("on_epoch_begin", **datasets)
+                self.run_single_epoch(train_batches, training=True, prefix="train", step_fn=self.train_step)
+                self.run_single_epoch(valid_batches, training=False, prefix="valid", step_fn=self.validation_step)
+                try:
+                    self.notify("on_epoch_end", **datasets)
+                except KeyboardInterrupt:
+                    if not self.callbacks:
+                        raise
+                    break
+                if any([hook.on_epoch_end(self) for hook in hooks]):
+                    break
+        finally:
+            del self.rows_  # a fitted net does not carry the data
+        return self
+
+    def fit_rows(self, rows: Rows, epochs: int, hooks: Sequence[EpochHook] = ()) -> RobustNet:
+        """Train for ``epochs`` more epochs, which the learning-rate schedule spans.
+
+        After a KeyboardInterrupt the unfinished epoch's history row is dropped.
+        """
+        self.n_epochs_ = epochs
+        self.first_epoch_ = len(self.history)
+        return self._continue(rows, epochs, hooks)
+
+    def resume_rows(self, rows: Rows, checkpoint: Mapping[str, Any], hooks: Sequence[EpochHook] = ()) -> RobustNet:
+        """Go on from a checkpoint as if nothing had happened."""
+        restore(self, checkpoint)
+        return self._continue(rows, self.first_epoch_ + self.n_epochs_ - len(self.history), hooks)
+
+    def _continue(self, rows: Rows, epochs: int, hooks: Sequence[EpochHook]) -> RobustNet:
+        self.notify("on_train_begin", X=rows, y=None)
+        try:
+            self.fit_loop(rows, epochs=epochs, hooks=hooks)
+        except BaseException:
+            if len(self.history) and "dur" not in self.history[-1]:
+                del self.history[-1]
+            raise
+        finally:
+            self.notify("on_train_end", X=rows, y=None)
+            self._set_training(False)
+        return self
+
+    # --- prediction
+
+    @torch.inference_mode()
+    def outputs(self, rows: Rows, function: Callable[[Model, Tensor], Tensor] | None = None) -> Tensor:
+        """``function(model, x)`` over all rows in order, on the CPU; logits by default."""
+        self._set_training(False)
+        function = function or forward_rows
+        size = max(self.batch_size, 512)
+        return torch.cat([function(self.model, rows.inputs(index)).cpu() for index in rows.index.split(size)])
+
+
+def forward_rows(model: Model, x: Tensor) -> Tensor:
+    """Logits of a batch; flat batches under 32 rows are padded.
+
+    Matrix products of few rows take another kernel and differ in the last bits; padded, a row predicts the same
+    in any company.
+    """
+    n = len(x)
+    if x.ndim == 2 and n < SMALL_BATCH:
+        return model(F.pad(x, (0, 0, 0, SMALL_BATCH - n)))[:n]
+    return model(x)
+
+
+def unwrap(net: RobustNet) -> nn.Module:
+    """The module as it was built, without torch.compile's wrapper."""
+    return getattr(net.module_, "_orig_mod", net.module_)
+
+
+# --- what the fit needs to know of the machine ------------------------------------------------------------------------
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" -> cuda, mps or cpu; a device that is not there is an error."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda', 'cuda:0', 'mps' …, got {device!r}.") from error
+    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
+        raise ValueError(f"device={device!r} was asked for, but torch finds none here; take device='auto' or 'cpu'.")
+    return device
+
+
+def resolve_precision(precision: str, device: str, module: nn.Module) -> torch.dtype | None:
+    """The dtype a network's forward is lowered to, or None for float32.
+
+    "auto" lowers networks with convolutions to bfloat16 where the hardware multiplies in it.
+    """
+    if precision == "auto":
+        fast = has_convolution(module) and _multiplies_in_bfloat16(torch.device(device).type)
+        return torch.bfloat16 if fast else None
+    choices = {"float32": None, "bfloat16": torch.bfloat16}
+    if precision not in choices:
+        raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}.")
+    return choices[precision]
+
+
+@functools.cache
+def _multiplies_in_bfloat16(kind: str) -> bool:
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    with suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text()
+        return kind == "cpu" and ("avx512_bf16" in flags or "amx_bf16" in flags)
+    return False
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+class CheckpointFile:
+    """Writes everything a fit needs to go on, after every epoch, in one atomic move.
+
+    Parameters
+    ----------
+    path : str or Path
+    identity : dict of str
+        What must be the same for the fit to be the same: data, parameters, versions.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], identity: Mapping[str, str]) -> None:
+        self.path, self.identity = Path(path), dict(identity)
+
+    def on_epoch_begin(self, net: RobustNet) -> None:
+        """Nothing."""
+
+    def on_epoch_end(self, net: RobustNet) -> None:
+        """Write."""
+        state = {
+            "identity": self.identity,
+            "module": net.module_.state_dict(),
+            "criterion": net.criterion_.state_dict(),
+            "optimizer": net.optimizer_.state_dict(),
+            "history": [{k: v for k, v in row.items() if k != "batches"} for row in net.history],
+            "epochs": [net.first_epoch_, net.n_epochs_],
+            "rng": torch.get_rng_state(),
+            "device_rng": _device_rng(net.device),
+        }
+        replace_file(self.path, lambda partial: torch.save(state, partial))
+
+    def read(self) -> dict[str, Any] | None:
+        """The stored state, None if there is none yet, an error if it belongs to another fit."""
+        if not self.path.exists():
+            return None
+        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        differing = [key for key, value in self.identity.items() if state["identity"].get(key) != value]
+        if differing:
+            raise ValueError(
+                f"checkpoint {str(self.path)!r} belongs to another fit: {', '.join(differing)} "
+                f"differ{'s' if len(differing) == 1 else ''}; delete the file to start afresh, or name another."
+            )
+        return state
+
+
+def restore(net: RobustNet, state: Mapping[str, Any]) -> None:
+    """Bring an initialised net, and the generators, to where a checkpoint was written."""
+    net.module_.load_state_dict(state["module"])
+    net.criterion_.load_state_dict(state["criterion"])
+    net.optimizer_.load_state_dict(state["optimizer"])
+    for row in state["history"]:
+        net.history.new_epoch()
+        for key, value in row.items():
+            net.history.record(key, value)
+    net.first_epoch_, net.n_epochs_ = state["epochs"]
+    torch.set_rng_state(state["rng"])
+    if state["device_rng"] is not None and torch.device(net.device).type == "cuda":
+        torch.cuda.set_rng_state(state["device_rng"], net.device)
+
+
+def _device_rng(device: str) -> Tensor | None:
+    return torch.cuda.get_rng_state(device) if torch.device(device).type == "cuda" else None
+
+
+def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Write beside ``path`` and move into place: a full disk or a kill leaves the old file, never half a new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        write(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class ProgressBar:
+    """One bar per fit on standard error: epoch, loss, estimated noise, samples per second, time to go."""
+
+    def __init__(self, epochs: int, y: np.ndarray) -> None:
+        from tqdm.auto import tqdm
+
+        self.y = torch.as_tensor(y)
+        self.bar = tqdm(total=epochs, unit="epoch", dynamic_ncols=True)
+
+    def on_epoch_begin(self, net: RobustNet) -> None:
+        """Nothing."""
+
+    def on_epoch_end(self, net: RobustNet) -> None:
+        """Advance, and say how it goes."""
+        row = net.history[-1]
+        shown = {"loss": f"{row['train_loss']:.3f}"}
+        if "valid_acc" in row:
+            shown["valid_acc"] = f"{row['valid_acc']:.3f}"
+        noise = disagreement(net.criterion_, self.y)
+        if noise is not None:
+            shown["noise"] = f"{noise:.1%}"
+        if row.get("dur"):
+            shown["samples/s"] = f"{len(self.y) / row['dur']:,.0f}"
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update()
+
+    def close(self) -> None:
+        """Leave the finished bar on the screen."""
+        self.bar.close()
+
+
+def disagreement(objective: Objective, y: Tensor, chunk: int = 65536) -> float | None:
+    """Share of the visited rows whose believed class is not the given label; None without such beliefs."""
+    differ = visited = 0
+    device = next(iter(objective.state_dict().values()), y).device
+    for start in range(0, len(y), chunk):
+        index = torch.arange(start, min(start + chunk, len(y)), device=device)
+        belief = objective.posterior(index)
+        if belief is None:
+            return None
+        proba, seen = belief
+        differ += int(((proba.argmax(1).cpu() != y[start : start + chunk]) & seen.cpu()).sum())
+        visited += int(seen.sum())
+    return differ / max(visited, 1)
