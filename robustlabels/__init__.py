@@ -1,4 +1,4 @@
-"""Deep learning with noisy labels as scikit-learn estimators: a robust model and every row's noise score from one fit."""
+"""Deep learning with noisy labels for scikit-learn: one fit gives a robust model and every row's noise score."""
 
 from robustlabels import augment, datasets, noise
 from robustlabels.baselines import CoTeachingClassifier, CrossEntropyClassifier, GCEClassifier, SCEClassifier

@@ -1,7 +1,7 @@
 """Random views of a batch, made on its device: ``augment(x, generator=None) -> x``.
 
-Every row gets draws of its own, the whole batch at once; the input is left as it is. Draws come from `generator`, or from
-torch's default generator, which ``fit`` seeds. Images are (b, c, h, w) tensors, contiguous or channels_last, and stay so.
+Every row gets draws of its own, the whole batch at once, and the input is left as it is. Draws come from `generator`,
+or from the default generator of torch, which ``fit`` seeds. Images are (b, c, h, w); contiguous or channels_last stays.
 """
 
 import inspect
@@ -195,7 +195,7 @@ class _WithoutGenerator:
 
 
 def _with_generator(function: Augment) -> Augment:
-    """`function` itself if it takes a generator, else wrapped."""
+    """Wrap `function` unless it takes a generator."""
     if not callable(function):
         raise TypeError(f"an augmentation must be callable as f(x, generator=None) or f(x), got {function!r}.")
     try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import difflib
 import functools
 import inspect
 import math
@@ -38,7 +37,7 @@ from robustlabels.net import (
     resolve_precision,
     unwrap,
 )
-from robustlabels.objective import Model, Objective, at_precision_of
+from robustlabels.objective import Model, Objective
 
 try:  # scikit-learn 1.9's own callback protocol
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -47,7 +46,7 @@ except ImportError:  # an older scikit-learn: nothing to support
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Stands in where scikit-learn has no callbacks."""
 
-    def with_callbacks(method: Callable) -> Callable:  # type: ignore[no-redef]
+    def with_callbacks(method: Callable) -> Callable:
         """Leave the method alone."""
         return method
 
@@ -154,7 +153,7 @@ class RoutedParametersMixin:
             if name.partition("__")[0] not in known:
                 raise ValueError(self._unknown(name))
         super().set_params(**own)  # type: ignore[misc]
-        vars(self).update(routed)
+        self.__dict__.update(routed)
         return self
 
     def _is_routed(self, name: str) -> bool:
@@ -163,14 +162,10 @@ class RoutedParametersMixin:
 
     def _unknown(self, name: str) -> str:
         own = self._own_names()
-        where = [*own, *(f"{p}__…" for p in self._prefixes)]
-        prefix, separator, rest = name.partition("__")
-        if separator:
-            close = [f"{c}__{rest}" for c in difflib.get_close_matches(prefix, self._prefixes, n=1)]
-        else:
-            close = difflib.get_close_matches(name, own, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        return f"Invalid parameter {name!r} for {type(self).__name__}.{hint} Valid parameters are: {', '.join(where)}."
+        rest = name.partition("__")[2]
+        close = modules.closest(name, [f"{p}__{rest}" for p in self._prefixes] if rest else own)
+        valid = ", ".join([*own, *(f"{p}__…" for p in self._prefixes)])
+        return f"Invalid parameter {name!r} for {type(self).__name__}{close} Valid parameters are: {valid}."
 
     def _check_routed(self) -> None:
         """At fit: what the constructor took in silence (scikit-learn wants no error there) is looked at now."""
@@ -234,7 +229,7 @@ MIN_EPOCHS, MIN_UPDATES = 50, 600
 
 
 def default_batch_size(n: int) -> int:
-    """n / 16, at least 16 and at most 128.
+    """N / 16, at least 16 and at most 128.
 
     Examples
     --------
@@ -389,7 +384,7 @@ class BaseNoisyLabelClassifier(
         self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
-        vars(self).update(net_params)
+        self.__dict__.update(net_params)
 
     # --- what a method says
 
@@ -412,15 +407,10 @@ class BaseNoisyLabelClassifier(
     def _make_module(self, rows: Rows) -> nn.Module:
         """A fresh network on the device, its width checked."""
         x = rows.inputs(rows.index[:2])
-        mean, std = inputs.column_statistics(rows) if isinstance(self.module, str) else (None, None)
-        module = modules.build(
-            self.module,
-            input_shape=tuple(x.shape[1:]),
-            n_classes=rows.n_classes,
-            mean=mean,
-            std=std,
-            **self._params_for("module"),
-        )
+        sizes = {"input_shape": tuple(x.shape[1:]), "n_classes": rows.n_classes}
+        if isinstance(self.module, str) or self.module in modules.PRESETS.values():
+            sizes["mean"], sizes["std"] = inputs.column_statistics(rows)
+        module = modules.build(self.module, **{**sizes, **self._params_for("module")})
         module = module.to(device=rows.device, dtype=torch.float64 if self.dtype == "float64" else None)
         return modules.probe(module, x, rows.n_classes)
 
@@ -432,9 +422,9 @@ class BaseNoisyLabelClassifier(
         accepted = [n for n in inspect.signature(optimizer).parameters if n != "params"]
         for name in given:
             if name not in accepted:
-                close = difflib.get_close_matches(name, accepted, n=1)
-                hint = f" Did you mean 'optimizer__{close[0]}'?" if close else ""
-                raise TypeError(f"optimizer {optimizer.__name__} takes no parameter {name!r}.{hint}")
+                raise TypeError(
+                    f"optimizer {optimizer.__name__} takes no parameter {name!r}{modules.closest(name, accepted)}"
+                )
         settings: dict[str, Any] = {
             "max_epochs": max_epochs,
             "batch_size": batch_size,
@@ -474,9 +464,7 @@ class BaseNoisyLabelClassifier(
 
     def _features(self, model: Model, x: torch.Tensor) -> torch.Tensor:
         """Penultimate features of a batch; of both networks side by side where there are two."""
-        members = getattr(model, "members", None)
-        networks = [at_precision_of(model, member) for member in members] if members is not None else [model]
-        return torch.cat([modules.features_and_logits(net, x, self.head)[0].float() for net in networks], dim=1)
+        return modules.features_and_logits(model, x, self.head)[0].float()
 
     def _rebuild(self, n_samples: int) -> None:
         """An untrained ``net_`` of the fitted shape, for saved weights to be read into."""
@@ -490,9 +478,9 @@ class BaseNoisyLabelClassifier(
 
     def _plan(self, n: int) -> tuple[int, int]:
         """Batch size and epochs for ``n`` rows."""
-        batch_size = default_batch_size(n) if self.batch_size == "auto" else self.batch_size
-        max_epochs = default_max_epochs(n, batch_size) if self.max_epochs == "auto" else self.max_epochs
-        return int(batch_size), int(max_epochs)
+        batch_size = default_batch_size(n) if self.batch_size == "auto" else int(self.batch_size)
+        max_epochs = default_max_epochs(n, batch_size) if self.max_epochs == "auto" else int(self.max_epochs)
+        return batch_size, max_epochs
 
     def _lr_factor(self) -> Callable[[int, int], float] | None:
         schedule = self.lr_schedule
@@ -541,7 +529,7 @@ class BaseNoisyLabelClassifier(
             self._check_parameters()
             rows = self._read_rows(X, y, sample_weight, soft_labels)
             if not self.warm_start:
-                vars(self).pop("net_", None)
+                self.__dict__.pop("net_", None)
             trained = len(self.net_.history) if hasattr(self, "net_") else 0
             with self._watching(X, y, rows), seeded(self._seed(), rows.device):
                 started = True
@@ -570,7 +558,7 @@ class BaseNoisyLabelClassifier(
         for name in self._fitted_state():
             if name not in state:
                 delattr(self, name)
-        vars(self).update(state)
+        self.__dict__.update(state)
 
     def _seed(self) -> int:
         return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
@@ -580,7 +568,9 @@ class BaseNoisyLabelClassifier(
         device = resolve_device(self.device)
         X = inputs.read_X(self, X, y, reset=True, image_size=self.image_size)
         self.classes_, numbers = inputs.read_labels(self, y)
-        trained, weight = inputs.read_weights(sample_weight, getattr(self, "class_weight", None), self.classes_, numbers)
+        trained, weight = inputs.read_weights(
+            sample_weight, getattr(self, "class_weight", None), self.classes_, numbers
+        )
         soft = inputs.read_soft_labels(soft_labels, len(numbers), len(self.classes_))
         self.layout_ = inputs.read_layout(X, self.module, self.channels)
         if self.warm_start or self.checkpoint is not None:
@@ -608,10 +598,10 @@ class BaseNoisyLabelClassifier(
         }
         fitted = getattr(self, "data_", None)
         if self.warm_start and hasattr(self, "net_") and fitted is not None and fitted != data:
-            differing = next(k for k in data if data[k] != fitted[k])
+            what = next(k for k in data if data[k] != fitted[k])
             raise ValueError(
-                f"warm_start=True continues on the same rows, but the {differing} differ{'' if differing == 'contents of X' else 's'} "
-                f"from the last fit ({fitted[differing]} then, {data[differing]} now); set warm_start=False to start afresh."
+                f"warm_start=True continues on the same rows, but {what} changed since the last fit: {fitted[what]} "
+                f"then, {data[what]} now; set warm_start=False to start afresh."
             )
         self.data_ = data
         silent = {"verbose", "checkpoint", "device", "callbacks", "warm_start"}
@@ -623,7 +613,7 @@ class BaseNoisyLabelClassifier(
         """The bar and scikit-learn's callbacks, for the length of the training."""
         _, epochs = self._plan(len(rows))
         self._hooks: list[EpochHook] = []
-        bar = ProgressBar(epochs, rows.y.cpu().numpy()) if self.verbose else None  # type: ignore[union-attr]
+        bar = ProgressBar(epochs, rows.y.cpu()) if self.verbose else None
         if bar is not None:
             self._hooks.append(bar)
         context = None
@@ -638,7 +628,7 @@ class BaseNoisyLabelClassifier(
                 context.call_on_fit_task_end(estimator=self, X=X, y=y)
         finally:
             del self._hooks
-            vars(self).pop("_identity", None)
+            self.__dict__.pop("_identity", None)
             if bar is not None:
                 bar.close()
 
@@ -648,7 +638,7 @@ class BaseNoisyLabelClassifier(
         """Row numbers and class probabilities, chunk by chunk: the objective's memory of the rows it visited, the final
         model's answer for the others (zero weight, validation split) and for methods without a memory.
         """
-        for index in torch.arange(len(rows.y), device=rows.device).split(16384):  # type: ignore[arg-type]
+        for index in torch.arange(len(rows.y), device=rows.device).split(16384):
             known = self.net_.criterion_.posterior(index)
             proba = torch.empty(len(index), rows.n_classes)
             ask = torch.ones(len(index), dtype=torch.bool)
@@ -662,7 +652,7 @@ class BaseNoisyLabelClassifier(
 
     def _describe(self, rows: Rows) -> None:
         """Set the attributes every fitted classifier carries, aligned with the rows of X."""
-        y = rows.y.cpu().numpy()  # type: ignore[union-attr]
+        y = rows.y.cpu().numpy()
         n, n_classes = len(y), rows.n_classes
         believed = np.empty(n, dtype=np.int64)
         confidence, score = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32)
@@ -750,7 +740,7 @@ class BaseNoisyLabelClassifier(
 
     @property
     def history_(self) -> Any:
-        """skorch's history: one row an epoch."""
+        """Skorch's history: one row an epoch."""
         check_is_fitted(self)
         return self.net_.history
 

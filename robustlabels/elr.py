@@ -15,6 +15,7 @@ Where the paper and the authors' code disagree, this follows the code, and a com
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 import warnings
@@ -141,7 +142,7 @@ class TargetMemory(nn.Module):
 
     @torch.no_grad()
     def update(self, index: Tensor, p: Tensor) -> Tensor:
-        """t <- beta t + (1 - beta) p for rows ``index``; rows where p is not finite keep their target.
+        """T <- beta t + (1 - beta) p for rows ``index``; rows where p is not finite keep their target.
 
         Returns
         -------
@@ -258,8 +259,9 @@ class ELRClassifier(RowLossClassifier):
     noise_scores_, noise_mask_, noise_rate_, suggested_labels_, suggested_confidence_, transition_matrix_
         As for every classifier, read off the targets: a row is flagged where the target's largest entry is not the
         given label.
-    soft_labels_ : ndarray of shape (n_samples, n_classes)
-        The targets, each row summing to one: cleaned label distributions.
+    soft_labels_ : ndarray of shape (n_samples, n_classes), float32
+        The targets, each row summing to one: cleaned label distributions. Only where they are kept whole beside the
+        network; ``net_.criterion_.memory.read(index)`` reads rows of the other storages.
 
     Notes
     -----
@@ -358,7 +360,7 @@ class ELRClassifier(RowLossClassifier):
 
     def _make_memory(self, rows: Rows) -> TargetMemory:
         return TargetMemory(
-            len(rows.y),  # type: ignore[arg-type]
+            len(rows.y),
             rows.n_classes,
             self.beta,
             storage=self.target_storage,
@@ -381,17 +383,10 @@ class ELRClassifier(RowLossClassifier):
         if skipped:
             warnings.warn(f"{skipped} predictions were not finite and left their targets as they were.", stacklevel=5)
 
-    @property
-    def soft_labels_(self) -> np.ndarray:
-        """Cleaned label distributions, (n_samples, n_classes); the given label for rows never trained on."""
-        from sklearn.utils.validation import check_is_fitted
-
-        check_is_fitted(self)
-        device = self.net_.criterion_.state_dict().get("memory.values", torch.empty(0)).device
-        proba, visited = self.net_.criterion_.posterior(torch.arange(len(self.noise_scores_), device=device))
-        soft = proba.cpu().numpy()
-        soft[~visited.cpu().numpy()] = np.nan
-        return soft
+    def _describe(self, rows: Rows) -> None:
+        super()._describe(rows)
+        if self.target_storage == "device" and self.target_top_m is None:
+            self.soft_labels_ = np.concatenate([proba for _, proba in self._beliefs(rows)])
 
 
 # --- ELR+ -------------------------------------------------------------------------------------------------------------
@@ -449,7 +444,7 @@ class ELRPlusObjective(Objective):
     ) -> None:
         super().__init__(augment)
         self.memories = nn.ModuleList(memories)
-        self.teachers = _frozen_copy(students)
+        self.teachers: Twin = copy.deepcopy(students).requires_grad_(False)
         self.lam, self.clamp_eps, self.mixup_alpha = lam, clamp_eps, mixup_alpha
         self.ema_decay, self.ema_rampup = ema_decay, ema_rampup
         self.lam_rampup, self.label_refinement = lam_rampup, label_refinement
@@ -466,7 +461,7 @@ class ELRPlusObjective(Objective):
         logits = model(x_mixed, member=me)
         with torch.no_grad():
             believed = F.softmax(at_precision_of(model, self.teachers)(x, member=other), dim=1)  # not clamped here
-        target = self.memories[me].update(batch.index, believed)
+        target = self.memory(me).update(batch.index, believed)
         target = lam * target + (1 - lam) * target[order]  # mixed like the inputs
         if self.label_refinement:
             y_mixed = refined(y_mixed, target)
@@ -475,6 +470,12 @@ class ELRPlusObjective(Objective):
         regulariser = early_learning_regulariser(clamped_softmax(logits, self.clamp_eps), target).mean()
         ramp = sigmoid_rampup(self.steps[me] + 1, self.lam_rampup)
         return cross_entropy + ramp * self.lam * regulariser, logits
+
+    def memory(self, student: int) -> TargetMemory:
+        """The targets of student 0 or 1."""
+        memory = self.memories[student]
+        assert isinstance(memory, TargetMemory)
+        return memory
 
     def after_step(self, model: Any) -> None:
         """The student's weights enter its teacher's average."""
@@ -490,7 +491,7 @@ class ELRPlusObjective(Objective):
 
     def posterior(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """The mean of both memories, normalised."""
-        return _normalised((self.memories[0].read(index) + self.memories[1].read(index)) / 2)
+        return _normalised((self.memory(0).read(index) + self.memory(1).read(index)) / 2)
 
     def get_extra_state(self) -> list[int]:
         """The step counters."""
@@ -499,12 +500,6 @@ class ELRPlusObjective(Objective):
     def set_extra_state(self, state: list[int]) -> None:
         """The step counters."""
         self.steps = list(state)
-
-
-def _frozen_copy(students: Twin) -> Twin:
-    import copy
-
-    return copy.deepcopy(students).requires_grad_(False)
 
 
 class ELRPlusClassifier(ELRClassifier):

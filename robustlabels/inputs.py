@@ -43,7 +43,7 @@ def read_X(estimator: Any, X: Any, y: Any = None, *, reset: bool, image_size: in
     name = type(estimator).__name__
     if scipy.sparse.issparse(X):
         raise TypeError(
-            f"{name} needs dense input, got a sparse matrix of shape {X.shape}; reduce it first, for instance "
+            f"{name} needs dense input, got a sparse matrix of shape {np.shape(X)}; reduce it first, for instance "
             f"make_pipeline(TruncatedSVD(100), {name}())."
         )
     if reset and y is None:
@@ -56,9 +56,7 @@ def read_X(estimator: Any, X: Any, y: Any = None, *, reset: bool, image_size: in
         _check_lazy(estimator, X, reset=reset)
     else:
         mapped = isinstance(X, np.memmap) and X.dtype.kind in "fui"  # cast batch by batch, never as a whole
-        X = validate_data(
-            estimator, X, reset=reset, allow_nd=True, dtype=None if mapped else [np.float32, np.uint8]
-        )
+        X = validate_data(estimator, X, reset=reset, allow_nd=True, dtype=None if mapped else [np.float32, np.uint8])
     if y is not None:
         check_consistent_length(X, y)
     if reset:
@@ -138,7 +136,9 @@ def read_weights(
     if sample_weight is not None:
         weight = np.asarray(sample_weight, dtype=np.float64)
         if weight.shape != y.shape:
-            raise ValueError(f"sample_weight has shape {weight.shape}, but there are {len(y)} labels, {y.shape} expected.")
+            raise ValueError(
+                f"sample_weight has shape {weight.shape}, but there are {len(y)} labels, {y.shape} expected."
+            )
         assert_all_finite(weight, input_name="sample_weight")
         if weight.min() < 0:
             raise ValueError(f"Negative values in data passed to `sample_weight`: the smallest is {weight.min():g}.")
@@ -164,7 +164,9 @@ def read_soft_labels(soft_labels: Any, n: int, n_classes: int) -> np.ndarray | N
         return None
     soft = np.asarray(soft_labels, dtype=np.float32)
     if soft.shape != (n, n_classes):
-        raise ValueError(f"soft_labels must have shape {(n, n_classes)} (rows, classes in sorted order), got {soft.shape}.")
+        raise ValueError(
+            f"soft_labels must have shape {(n, n_classes)} (rows, classes in sorted order), got {soft.shape}."
+        )
     off = np.abs(soft.sum(1) - 1)
     if not np.isfinite(soft).all() or soft.min() < 0 or off.max() > 1e-3:
         row = int(np.argmax(np.where(np.isfinite(off), off, np.inf)))
@@ -201,5 +203,5 @@ def checksum(X: Any) -> str:
         return "lazy"
     crc = 0
     for start in range(0, len(X), 4096):
-        crc = zlib.crc32(np.ascontiguousarray(X[start : start + 4096]).view(np.uint8), crc)
+        crc = zlib.crc32(np.ascontiguousarray(X[start : start + 4096]).view(np.uint8).data, crc)
     return f"{crc:08x}"

@@ -80,7 +80,8 @@ def detection_report(
     Examples
     --------
     >>> from robustlabels.metrics import detection_report
-    >>> report = detection_report([0.9, 0.8, 0.3, 0.1], [True, False, True, False], noise_mask=[True, False, False, False])
+    >>> flips, flagged = [True, False, True, False], [True, False, False, False]
+    >>> report = detection_report([0.9, 0.8, 0.3, 0.1], flips, noise_mask=flagged)
     >>> print(report)
     average precision    0.833
     ROC AUC              0.750
@@ -130,6 +131,6 @@ def _check_mask(mask: ArrayLike, n_samples: int, name: str) -> NDArray[np.bool_]
     values = np.asarray(mask)
     if values.shape != (n_samples,):
         raise ValueError(f"{name} must have one entry per noise score: shape ({n_samples},), got {values.shape}.")
-    if values.dtype.kind not in "biu" or not np.isin(values, (0, 1)).all():
-        raise ValueError(f"{name} must be a mask of True and False, got dtype {values.dtype}; row numbers are not.")
+    if not np.isin(values, (0, 1)).all():
+        raise ValueError(f"{name} must hold True and False only, got {values[~np.isin(values, (0, 1))][0]}.")
     return values.astype(bool)

@@ -577,7 +577,7 @@ class TwoLogits(nn.Module):
 
 
 def probe(module: nn.Module, x: Tensor, n_classes: int) -> nn.Module:
-    """Run two rows through a module and return it, wrapped if need be, as one that gives a column per class.
+    """Run a few rows through a module and return it, wrapped if need be, as one that gives a column per class.
 
     Lazy layers take their shape here. Modes and buffers are left as found; so is the random generator, unless a lazy
     layer draws its weights from it.
@@ -587,7 +587,7 @@ def probe(module: nn.Module, x: Tensor, n_classes: int) -> nn.Module:
     module : nn.Module
         The network.
     x : Tensor of shape (2, ...)
-        Two rows, on the module's device.
+        Two rows, or a few, on the module's device.
     n_classes : int
         Number of columns wanted.
 
@@ -615,10 +615,10 @@ def probe(module: nn.Module, x: Tensor, n_classes: int) -> nn.Module:
         )
     if not out.is_floating_point():
         raise ValueError(f"the module returns {out.dtype} values; it must return floating-point logits, not labels.")
-    if n_classes == 2 and out.shape in [(2,), (2, 1)]:
+    if n_classes == 2 and out.shape in [(len(x),), (len(x), 1)]:
         return TwoLogits(module)
-    if out.shape != (2, n_classes):
-        raise ValueError(_wrong_shape(module, tuple(out.shape), n_classes))
+    if out.shape != (len(x), n_classes):
+        raise ValueError(_wrong_shape(module, tuple(out.shape), len(x), n_classes))
     if (out >= 0).all() and torch.allclose(out.sum(1), torch.ones_like(out[:, 0]), atol=1e-3):
         warnings.warn(
             "the module seems to return probabilities: its rows are not negative and sum to 1. Softmax is applied to "
@@ -638,18 +638,17 @@ def _eval_forward(module: nn.Module, x: Tensor) -> Any:
         with fork, torch.no_grad():
             return module.eval()(x)
     except Exception as error:
-        error.add_note(
-            f"{type(module).__name__} was called with two rows: a {x.dtype} tensor of shape {tuple(x.shape)}."
-        )
+        note = f"{type(module).__name__} was given {len(x)} rows: a {x.dtype} tensor of shape {tuple(x.shape)}."
+        error.add_note(note)
         raise
     finally:
         for m, mode in modes.items():
             m.training = mode
 
 
-def _wrong_shape(module: nn.Module, shape: tuple[int, ...], n_classes: int) -> str:
-    if len(shape) != 2 or shape[0] != 2:
-        return f"the module returns shape {shape} for 2 rows; it must return one row of {n_classes} logits for each."
+def _wrong_shape(module: nn.Module, shape: tuple[int, ...], n_rows: int, n_classes: int) -> str:
+    if len(shape) != 2 or shape[0] != n_rows:
+        return f"the module returns shape {shape} for {n_rows} rows; it must return ({n_rows}, {n_classes})."
     try:
         name, head = find_head(module)
         last = f"'{name}' (Linear {head.in_features} -> {head.out_features})"
@@ -704,9 +703,8 @@ def find_head(module: nn.Module, path: str | None = None) -> tuple[str, nn.Linea
     if path in named:
         found = type(named[path]).__name__
         raise ValueError(f"head={path!r} is a {found}, not an nn.Linear; the module has {_listed(linear) or 'none'}.")
-    raise ValueError(
-        f"head={path!r} is not in the module, whose linear layers are {_listed(linear)}{closest(path, linear)}"
-    )
+    names = _listed(linear) or "none"
+    raise ValueError(f"head={path!r} is not in the module, whose linear layers are {names}{closest(path, linear)}")
 
 
 def _is_wrapped(named: dict[str, nn.Module], name: str) -> bool:

@@ -37,7 +37,7 @@ READ_AHEAD_BYTES = 2 << 30
 """Lazy inputs (paths, views) up to this size are decoded once and kept as they are, uint8 as a rule."""
 
 SMALL_BATCH = 32
-"""Smallest batch of flat rows sent through a network at prediction: see :func:`forward_rows`."""
+"""Smallest batch of flat rows sent through a network at prediction: see :meth:`RobustNet.outputs`."""
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -52,6 +52,7 @@ class Rows(Dataset):
         Kept once, whole: a plain array is shared with the caller on the CPU and copied once to another device; a
         memory map, a read-only array or a lazy view is read batch by batch.
     y : Tensor of shape (n_samples,), int64, or None
+        None for rows to predict.
     n_classes : int
     index : Tensor of shape (n_rows,), int64, or None
         Which rows these are, as numbers in ``x``; all by default. A subset shares the storage of the whole.
@@ -78,7 +79,7 @@ class Rows(Dataset):
         device: str = "cpu",
     ) -> None:
         self.x = _reside(x, device)
-        self.y = None if y is None else y.to(device)
+        self.y = (torch.zeros(len(x), dtype=torch.int64) if y is None else y).to(device)
         self.n_classes = n_classes
         self.index = (torch.arange(len(x)) if index is None else index).to(device)
         self.soft_labels = None if soft_labels is None else soft_labels.to(device)
@@ -111,13 +112,12 @@ class Rows(Dataset):
 
     def read(self, index: Tensor, turn: int = 0) -> tuple[dict[str, Any], Tensor]:
         """One batch in skorch's form: the row numbers travel inside X."""
-        x: dict[str, Any] = {"x": self.inputs(index), "index": index, "turn": turn}
+        x = {"x": self.inputs(index), "index": index, "turn": turn}
         if self.weight is not None:
             x["weight"] = self.weight.index_select(0, index)
         if self.soft_labels is not None:
             x["soft_labels"] = self.soft_labels.index_select(0, index)
-        y = index.new_zeros(len(index)) if self.y is None else self.y.index_select(0, index)
-        return x, y
+        return x, self.y.index_select(0, index)
 
     def batch(self, x: Mapping[str, Any], y: Tensor) -> Batch:
         """The same batch as an objective wants it."""
@@ -282,8 +282,8 @@ class RobustNet(NeuralNetClassifier):
         """Refuse optimizers that evaluate the loss several times a step: per-sample memory moves once a batch."""
         if isinstance(self.optimizer, type) and issubclass(self.optimizer, torch.optim.LBFGS):
             raise ValueError(
-                "optimizer LBFGS evaluates the loss several times a step, and an objective's per-sample memory may move "
-                "only once a batch; take a first-order optimizer such as torch.optim.SGD or torch.optim.AdamW."
+                "optimizer LBFGS evaluates the loss several times a step, and an objective's per-sample memory may "
+                "move only once a batch; take a first-order optimizer such as torch.optim.SGD or torch.optim.AdamW."
             )
         return super().initialize_optimizer(triggered_directly)
 
@@ -320,7 +320,7 @@ class RobustNet(NeuralNetClassifier):
     def validation_step(self, batch: Any, **_: Any) -> dict[str, Tensor]:
         """Plain cross-entropy against the given labels, whatever the objective."""
         x, y = batch
-        logits = forward_rows(self.model, x["x"])
+        logits = self.model(x["x"])
         return {"loss": F.cross_entropy(logits, y), "y_pred": logits}
 
     # --- one epoch, and all of them
@@ -390,8 +390,7 @@ class RobustNet(NeuralNetClassifier):
         rows = self.get_dataset(X, y)
         if not self.train_split:
             return rows, None
-        labels = None if rows.y is None else rows.y[rows.index].cpu().numpy()
-        train, valid = self.train_split(rows, labels)
+        train, valid = self.train_split(rows, rows.y[rows.index].cpu().numpy())
         return rows.take(train.indices), rows.take(valid.indices)
 
     def fit_loop(
@@ -406,7 +405,7 @@ class RobustNet(NeuralNetClassifier):
         valid_batches = None if valid is None else self.get_iterator(valid, training=False)
         self.rows_ = train
         try:
-            for _ in range(self.max_epochs if epochs is None else epochs):
+            for _epoch in range(self.max_epochs if epochs is None else epochs):
                 for hook in hooks:
                     hook.on_epoch_begin(self)
                 self.notify("on_epoch_begin", **datasets)
@@ -418,7 +417,8 @@ class RobustNet(NeuralNetClassifier):
                     if not self.callbacks:
                         raise
                     break
-                if any([hook.on_epoch_end(self) for hook in hooks]):
+                stops = [hook.on_epoch_end(self) for hook in hooks]
+                if any(stops):
                     break
         finally:
             del self.rows_  # a fitted net does not carry the data
@@ -455,35 +455,33 @@ class RobustNet(NeuralNetClassifier):
 
     @torch.inference_mode()
     def outputs(self, rows: Rows, function: Callable[[Model, Tensor], Tensor] | None = None) -> Tensor:
-        """``function(model, x)`` over all rows in order, on the CPU; logits by default."""
+        """``function(model, x)`` over all rows in order, on the CPU; logits by default.
+
+        Flat batches under 32 rows are padded: matrix products of few rows take another kernel and differ in the last
+        bits; padded, a row gives the same in any company.
+        """
         self._set_training(False)
-        function = function or forward_rows
-        size = max(self.batch_size, 512)
-        return torch.cat([function(self.model, rows.inputs(index)).cpu() for index in rows.index.split(size)])
-
-
-def forward_rows(model: Model, x: Tensor) -> Tensor:
-    """Logits of a batch; flat batches under 32 rows are padded.
-
-    Matrix products of few rows take another kernel and differ in the last bits; padded, a row predicts the same
-    in any company.
-    """
-    n = len(x)
-    if x.ndim == 2 and n < SMALL_BATCH:
-        return model(F.pad(x, (0, 0, 0, SMALL_BATCH - n)))[:n]
-    return model(x)
+        parts = []
+        for index in rows.index.split(max(self.batch_size, 512)):
+            x = rows.inputs(index)
+            if x.ndim == 2 and len(x) < SMALL_BATCH:
+                x = F.pad(x, (0, 0, 0, SMALL_BATCH - len(x)))
+            out = self.model(x) if function is None else function(self.model, x)
+            parts.append(out[: len(index)].cpu())
+        return torch.cat(parts)
 
 
 def unwrap(net: RobustNet) -> nn.Module:
     """The module as it was built, without torch.compile's wrapper."""
-    return getattr(net.module_, "_orig_mod", net.module_)
+    module: Any = net.module_
+    return getattr(module, "_orig_mod", module)
 
 
 # --- what the fit needs to know of the machine ------------------------------------------------------------------------
 
 
 def resolve_device(device: str) -> str:
-    """ "auto" -> cuda, mps or cpu; a device that is not there is an error."""
+    """Resolve "auto" to cuda, mps or cpu; a device that is not there is an error."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -598,10 +596,10 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
 class ProgressBar:
     """One bar per fit on standard error: epoch, loss, estimated noise, samples per second, time to go."""
 
-    def __init__(self, epochs: int, y: np.ndarray) -> None:
+    def __init__(self, epochs: int, y: Tensor) -> None:
         from tqdm.auto import tqdm
 
-        self.y = torch.as_tensor(y)
+        self.y = y
         self.bar = tqdm(total=epochs, unit="epoch", dynamic_ncols=True)
 
     def on_epoch_begin(self, net: RobustNet) -> None:

@@ -42,7 +42,7 @@ class Batch(NamedTuple):
 
     x: Tensor
     y: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nobody asks of a batch
     weight: Tensor
     turn: int = 0
 
@@ -156,6 +156,7 @@ class AtPrecision:
         self.module, self.device_type, self.dtype = module, device_type, dtype
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Call the module under autocast."""
         with torch.autocast(self.device_type, self.dtype):
             return self.module(*args, **kwargs).float()
 

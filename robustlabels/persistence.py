@@ -137,8 +137,8 @@ def load(path: str | Path, *, module: Any = None, cls: type | None = None) -> An
 def _class(name: str, cls: type | None) -> type:
     import robustlabels
 
-    found = cls or getattr(robustlabels, name, None)
-    if found is None or found.__name__ != name:
+    found: Any = getattr(robustlabels, name, None) if cls is None else cls
+    if getattr(found, "__name__", None) != name:
         raise ValueError(f"the file holds a {name}, which is not a class of this package; pass load(path, cls={name}).")
     return found
 
