@@ -397,6 +397,9 @@ class BaseNoisyLabelClassifier(
         check_number("image_size", self.image_size, 1, integer=True)
         if self.dtype not in ("float32", "float64", None):
             raise ValueError(f"dtype must be 'float32', 'float64' or None, got {self.dtype!r}.")
+        if isinstance(self.optimizer, str) and self.optimizer not in OPTIMIZERS:
+            names = ", ".join(map(repr, OPTIMIZERS))
+            raise ValueError(f"optimizer must be one of {names} or a torch.optim class, got {self.optimizer!r}.")
         self._check_routed()
         self._lr_factor()
 

@@ -39,6 +39,8 @@ def save(estimator: Any, path: str | Path) -> None:
         for name, value in module.state_dict().items():
             if isinstance(value, torch.Tensor):
                 tensors[f"{part}.{name}"] = value.detach().cpu().clone().contiguous()
+            elif isinstance(value, dict):  # a module's extra state: tables outside its buffers
+                tensors.update({f"{part}.{name}/{key}": table.clone().contiguous() for key, table in value.items()})
             else:
                 extra[f"{part}.{name}"] = value
     params, left_out = {}, []
@@ -121,6 +123,9 @@ def load(path: str | Path, *, module: Any = None, cls: type | None = None) -> An
         part, _, key = name.partition(".")
         if part == "fitted":
             setattr(estimator, key, value.numpy())
+        elif "/" in key:
+            key, _, table = key.partition("/")
+            states[part].setdefault(key, {})[table] = value
         else:
             states[part][key] = value
     estimator.device = "cpu"
@@ -144,7 +149,7 @@ def _class(name: str, cls: type | None) -> type:
 
 
 def _name_of_optimizer(value: Any) -> Any:
-    if isinstance(value, type) and getattr(torch.optim, value.__name__, None) is value:
+    if isinstance(value, type) and value in vars(torch.optim).values():
         return {"torch.optim": value.__name__}
     return value
 

@@ -61,7 +61,7 @@ def label_arrays(draw):
 def test_contract(kind, random_state, rate, n):
     y = np.array(["a", "b", "c"])[np.r_[0, 1, 2, np.arange(n) % 3]]
     X = np.random.default_rng(0).normal(size=(len(y), 2))
-    before, global_state = y.copy(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    before, global_state = y.copy(), np.random.get_state()[1].tolist()
     noise = _make(kind, rate, random_state)
     if kind in ("asymmetric", "sequential"):
         noise.mapping = {"a": "b", "b": "a", "c": "a"}
@@ -72,7 +72,7 @@ def test_contract(kind, random_state, rate, n):
     assert set(noisy) <= set(y)
     np.testing.assert_array_equal(y, before)
     assert not np.shares_memory(noisy, y)
-    assert np.random.get_state()[1].tolist() == global_state  # noqa: NPY002
+    assert np.random.get_state()[1].tolist() == global_state
     np.testing.assert_array_equal(noise.flip_mask_, noisy != y)
     assert noise.flip_mask_.dtype == bool
     assert noise.rate_ == noise.flip_mask_.mean()
