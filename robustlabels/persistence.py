@@ -39,7 +39,7 @@ def save(estimator: Any, path: str | Path) -> None:
         for name, value in module.state_dict().items():
             if isinstance(value, torch.Tensor):
                 tensors[f"{part}.{name}"] = value.detach().cpu().clone().contiguous()
-            elif isinstance(value, dict):  # a module's extra state: tables outside its buffers
+            elif isinstance(value, dict) and value:  # a module's extra state: tables outside its buffers
                 tensors.update({f"{part}.{name}/{key}": table.clone().contiguous() for key, table in value.items()})
             else:
                 extra[f"{part}.{name}"] = value
