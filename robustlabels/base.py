@@ -681,7 +681,7 @@ class BaseNoisyLabelClassifier(
 
     def _read_new(self, X: Any) -> Rows:
         check_is_fitted(self)
-        X = inputs.read_X(self, X, reset=False, image_size=self.image_size)
+        X = inputs.read_X(self, X, reset=False, image_size=self.input_shape_[-1])
         return self._make_rows(X, self.net_.device)
 
     def predict_proba(self, X: Any) -> np.ndarray:

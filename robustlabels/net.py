@@ -49,8 +49,9 @@ class Rows(Dataset):
     Parameters
     ----------
     x : ndarray, Tensor or lazy container of shape (n_samples, ...)
-        Kept once, whole: a plain array is shared with the caller on the CPU and copied once to another device; a
-        memory map, a read-only array or a lazy view is read batch by batch.
+        Kept once, whole: a plain array is shared with the caller on the CPU and copied once to another device if it
+        takes less than half of what is free there; a larger one, a memory map, a read-only array or a lazy view is
+        read batch by batch.
     y : Tensor of shape (n_samples,), int64, or None
         None for rows to predict.
     n_classes : int
@@ -145,10 +146,15 @@ def _reside(x: Any, device: str) -> Any:
     lazy = not isinstance(x, np.ndarray)
     if lazy and math.prod(x.shape) * np.dtype(x.dtype).itemsize <= READ_AHEAD_BYTES:
         return torch.from_numpy(_gather(x, np.arange(len(x)))).to(device)
-    if lazy or (device == "cpu" and not x.flags.writeable):
+    if lazy or (device == "cpu" and not x.flags.writeable) or x.nbytes > _room(device):
         return x
     x = x if x.flags.writeable else x.copy()
     return torch.from_numpy(x.astype(x.dtype.newbyteorder("="), copy=False)).to(device)
+
+
+def _room(device: str) -> float:
+    """Bytes that data may take on a device."""
+    return torch.cuda.mem_get_info(device)[0] / 2 if torch.device(device).type == "cuda" else math.inf
 
 
 def _gather(x: Any, index: np.ndarray) -> np.ndarray:
@@ -611,7 +617,7 @@ class ProgressBar:
         shown = {"loss": f"{row['train_loss']:.3f}"}
         if "valid_acc" in row:
             shown["valid_acc"] = f"{row['valid_acc']:.3f}"
-        noise = disagreement(net.criterion_, self.y)
+        noise = disagreement(net.criterion_, self.y, net.device)
         if noise is not None:
             shown["noise"] = f"{noise:.1%}"
         if row.get("dur"):
@@ -624,10 +630,9 @@ class ProgressBar:
         self.bar.close()
 
 
-def disagreement(objective: Objective, y: Tensor, chunk: int = 65536) -> float | None:
+def disagreement(objective: Objective, y: Tensor, device: str = "cpu", chunk: int = 65536) -> float | None:
     """Share of the visited rows whose believed class is not the given label; None without such beliefs."""
     differ = visited = 0
-    device = next(iter(objective.state_dict().values()), y).device
     for start in range(0, len(y), chunk):
         index = torch.arange(start, min(start + chunk, len(y)), device=device)
         belief = objective.posterior(index)

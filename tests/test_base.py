@@ -431,3 +431,49 @@ def test_signature_is_gathered_from_the_chain():
     assert {"mixup_alpha", "lam", "class_weight", "max_epochs"} <= set(names)
     assert names[-1] == "net_params"
     assert inspect.signature(ELRPlusClassifier).parameters["lam"].default == ELRClassifier().lam
+
+
+@pytest.mark.parametrize("clf", [ELRPlusClassifier, CrossEntropyClassifier, ELRClassifier])
+def test_bar_for_every_kind_of_memory(blobs, clf, capfd):
+    clf(max_epochs=2, random_state=0, device="cpu", verbose=1).fit(*blobs)
+    assert "2/2" in capfd.readouterr().err
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from skorch.callbacks import Callback
+from robustlabels import ELRPlusClassifier
+
+class Kill(Callback):
+    def on_batch_end(self, net, **kwargs):
+        if len(net.history) == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+X, y = np.load(sys.argv[1]), np.load(sys.argv[2])
+callbacks = [Kill()] if sys.argv[4] == "kill" else None
+clf = ELRPlusClassifier(max_epochs=6, random_state=0, device="cpu", checkpoint=sys.argv[3], callbacks=callbacks)
+np.save(sys.argv[5], clf.fit(X, y).predict_proba(X))
+"""
+
+
+def test_resume_after_a_kill_in_another_process(blobs, tmp_path):
+    import os
+    import signal
+    import subprocess
+    import sys
+
+    X, y = blobs
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", y)
+
+    def run(how):
+        files = [str(tmp_path / name) for name in ("X.npy", "y.npy", "fit.ckpt")]
+        command = [sys.executable, "-c", KILLED, *files, how, str(tmp_path / "proba.npy")]
+        return subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False).returncode
+
+    assert run("kill") == -signal.SIGKILL
+    assert not (tmp_path / "proba.npy").exists()
+    assert run("resume") == 0
+    whole = ELRPlusClassifier(max_epochs=6, random_state=0, device="cpu").fit(X, y)
+    np.testing.assert_array_equal(np.load(tmp_path / "proba.npy"), whole.predict_proba(X))
