@@ -10,6 +10,7 @@ import copy
 import functools
 import inspect
 import math
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -68,11 +69,14 @@ def seeded(seed: int, device: str = "cpu") -> Iterator[None]:
     ``fork_rng`` is process-wide, so the section holds a lock: fits in threads give what serial fits give, one after
     the other. Never start threads that fit from inside.
     """
-    cuda = torch.device(device).type == "cuda"
-    with _SEED_LOCK, torch.random.fork_rng(devices=[torch.device(device)] if cuda else []):
+    kind = torch.device(device).type
+    with _SEED_LOCK, torch.random.fork_rng(devices=[torch.device(device)] if kind == "cuda" else []):
         torch.random.default_generator.manual_seed(seed)
-        if cuda:
-            torch.cuda.manual_seed(seed)
+        if kind == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        if kind == "mps":
+            torch.mps.manual_seed(seed)
         yield
 
 
@@ -221,8 +225,8 @@ def _multistep(epoch: int, n_epochs: int, *, steps: Mapping[int, float]) -> floa
 LR_SCHEDULES = {"constant": _constant, "cosine": _cosine, "cosine_restarts": _cosine_restarts}
 
 OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
-    "sgd": (torch.optim.SGD, {"momentum": 0.9, "weight_decay": 1e-3}),
-    "adamw": (torch.optim.AdamW, {}),
+    "sgd": (torch.optim.SGD, {"momentum": 0.9, "weight_decay": 1e-3, "fused": True}),
+    "adamw": (torch.optim.AdamW, {"fused": True}),
 }
 
 MIN_EPOCHS, MIN_UPDATES = 50, 600
@@ -472,10 +476,13 @@ class BaseNoisyLabelClassifier(
     def _rebuild(self, n_samples: int) -> None:
         """An untrained ``net_`` of the fitted shape, for saved weights to be read into."""
         with seeded(0):
-            blank = np.zeros((2, *self.input_shape_), dtype=np.float32)
-            rows = self._make_rows(blank, "cpu", y=torch.zeros(n_samples, dtype=torch.int64))
-            module = self._make_module(rows)
-            self.net_ = self._make_net(module, self._make_objective(module, rows), rows)
+            blank = np.broadcast_to(np.zeros(1, dtype=np.float32), (n_samples, *self.input_shape_))  # one number
+            self.net_ = self._untrained(self._make_rows(blank, "cpu"))
+
+    def _untrained(self, rows: Rows) -> RobustNet:
+        """The last stage's net, before training."""
+        module = self._make_module(rows)
+        return self._make_net(module, self._make_objective(module, rows), rows)
 
     # --- helpers of the stages
 
@@ -608,7 +615,7 @@ class BaseNoisyLabelClassifier(
             )
         self.data_ = data
         silent = {"verbose", "checkpoint", "device", "callbacks", "warm_start"}
-        params = {k: repr(v) for k, v in self.get_params().items() if k not in silent}
+        params = {k: re.sub(r" at 0x[0-9a-f]+", "", repr(v)) for k, v in self.get_params().items() if k not in silent}
         self._identity = {**data, **{f"parameter {k}": v for k, v in params.items()}}
 
     @contextlib.contextmanager
@@ -665,7 +672,7 @@ class BaseNoisyLabelClassifier(
             believed[index] = proba.argmax(1)
             confidence[index] = proba[here, believed[index]]
             score[index] = 1 - proba[here, y[index]]
-            np.add.at(joint.T, y[index], proba)
+            joint += proba.T @ np.eye(n_classes, dtype=np.float32)[y[index]]
         mass = joint.sum(1, keepdims=True)
         self.noise_scores_ = np.clip(score, 0, 1)
         self.noise_mask_ = believed != y

@@ -18,7 +18,6 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
-import warnings
 from contextlib import suppress
 from typing import Any, Self
 
@@ -27,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustlabels.base import RowLossClassifier, Wrap, check_number, identity
+from robustlabels.base import RowLossClassifier, check_number
 from robustlabels.functional import draw_mixup, mixup, sigmoid_rampup, soft_cross_entropy, update_average
 from robustlabels.modules import Twin
 from robustlabels.net import Rows
@@ -102,8 +101,6 @@ class TargetMemory(nn.Module):
         Keep the m largest entries of a row and treat the others as zero; exact for m >= n_classes.
     """
 
-    skipped: Tensor
-
     def __init__(
         self,
         n_samples: int,
@@ -115,23 +112,23 @@ class TargetMemory(nn.Module):
         top_m: int | None = None,
     ) -> None:
         super().__init__()
-        self.n_classes, self.beta = n_classes, beta
+        self.n_samples, self.n_classes, self.beta = n_samples, n_classes, beta
         self.storage = storage
         m = n_classes if top_m is None else min(top_m, n_classes)
         self.sparse = m < n_classes
-        tables = {"values": _zeros(n_samples, m, getattr(torch, dtype), storage)}
+        n_rows = n_samples + 1  # the last row takes what is no number
+        tables = {"values": _zeros(n_rows, m, getattr(torch, dtype), storage)}
         if self.sparse:
-            tables["classes"] = _zeros(n_samples, m, torch.int32, storage)
+            tables["classes"] = _zeros(n_rows, m, torch.int32, storage)
         if storage == "device":
             for name, table in tables.items():
                 self.register_buffer(name, table)
         else:
             self._host = tables  # a plain dict: Module.to() leaves it where it is
-        self.register_buffer("skipped", torch.zeros((), dtype=torch.int64))
 
     def table(self, name: str) -> Tensor:
         """The stored "values" (n_samples, m) or "classes" (n_samples, m)."""
-        return getattr(self, name) if self.storage == "device" else self._host[name]
+        return self._whole(name)[: self.n_samples]
 
     def read(self, index: Tensor) -> Tensor:
         """Targets of rows ``index``, (b, n_classes) in float32, on the index's device."""
@@ -142,32 +139,37 @@ class TargetMemory(nn.Module):
 
     @torch.no_grad()
     def update(self, index: Tensor, p: Tensor) -> Tensor:
-        """T <- beta t + (1 - beta) p for rows ``index``; rows where p is not finite keep their target.
+        """Move the targets of rows ``index``: t <- beta t + (1 - beta) p. Where p is not finite they stay.
+
+        Parameters
+        ----------
+        index : Tensor of shape (b,), int64
+        p : Tensor of shape (b, n_classes)
+            Probabilities: a row of a softmax is finite as a whole or not at all, so its first entry tells.
 
         Returns
         -------
         target : Tensor of shape (b, n_classes)
-            After the update.
+            After the update, not finite where p is not.
         """
-        old = self.read(index)
-        finite = torch.isfinite(p).all(1)
-        target = torch.where(finite[:, None], self.beta * old + (1 - self.beta) * p, old)
-        self.skipped += (~finite).sum()
+        values = target = self.read(index).lerp_(p, 1 - self.beta)
+        place = torch.where(p[:, 0].isfinite(), index, self.n_samples)
         if self.sparse:
-            values, classes = target.topk(self.table("values").shape[1], dim=1)
-            self._put("classes", index, classes)
+            values, classes = target.topk(self._whole("values").shape[1], dim=1)
+            self._put("classes", place, classes)
             target = torch.zeros_like(target).scatter_(1, classes, values)
-        else:
-            values = target
-        self._put("values", index, values)
+        self._put("values", place, values)
         return target
 
+    def _whole(self, name: str) -> Tensor:
+        return getattr(self, name) if self.storage == "device" else self._host[name]
+
     def _take(self, name: str, index: Tensor) -> Tensor:
-        table = self.table(name)
+        table = self._whole(name)
         return table.index_select(0, index.to(table.device)).to(index.device)
 
     def _put(self, name: str, index: Tensor, rows: Tensor) -> None:
-        table = self.table(name)
+        table = self._whole(name)
         table.index_copy_(0, index.to(table.device), rows.to(table.device, table.dtype))
 
     def get_extra_state(self) -> dict[str, Tensor]:
@@ -375,13 +377,6 @@ class ELRClassifier(RowLossClassifier):
 
     def _eps(self, rows: Rows) -> float:
         return default_clamp(rows.n_classes) if self.clamp_eps == "auto" else float(self.clamp_eps)
-
-    def _train(self, rows: Rows, wrap: Wrap = identity) -> None:
-        super()._train(rows, wrap)
-        memories = [m for m in self.net_.criterion_.modules() if isinstance(m, TargetMemory)]
-        skipped = sum(int(memory.skipped) for memory in memories)
-        if skipped:
-            warnings.warn(f"{skipped} predictions were not finite and left their targets as they were.", stacklevel=5)
 
     def _describe(self, rows: Rows) -> None:
         super()._describe(rows)

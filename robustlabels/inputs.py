@@ -174,25 +174,30 @@ def read_soft_labels(soft_labels: Any, n: int, n_classes: int) -> np.ndarray | N
     return soft
 
 
-def column_statistics(rows: Any, chunk: int = 4096) -> tuple[torch.Tensor, torch.Tensor]:
+def column_statistics(rows: Any, chunk_bytes: int = 8 << 20) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation over the training rows: per column of a table, per channel of images.
 
-    Two passes of chunks in float64, so that neither memory nor a large mean matters.
+    One pass in small chunks on the device; sums are of distances to the first chunk's mean, so that a large mean does
+    not swallow a small spread.
     """
-
-    def walk() -> Any:
-        for index in rows.index.split(chunk):
-            x = rows.inputs(index).double()
-            yield x.transpose(0, 1).flatten(1) if x.ndim == 4 else x.flatten(1).T  # (columns or channels, many)
-
-    count = 0
-    total = square = torch.zeros((), dtype=torch.float64)
-    for x in walk():
-        count, total = count + x.shape[1], total + x.sum(1).cpu()
+    first = rows.inputs(rows.index[:1])
+    size = max(1, chunk_bytes // (4 * first[0].numel()))
+    over = (0, 2, 3) if first.ndim == 4 else (0,)
+    wide = torch.float32 if first.device.type == "mps" else torch.float64
+    shift: torch.Tensor | None = None
+    count, total, square = 0, torch.zeros((), device=first.device), torch.zeros((), device=first.device)
+    for index in rows.index.split(size):
+        x = rows.inputs(index).float()
+        x = x if first.ndim == 4 else x.flatten(1)
+        shift = x.mean(over, keepdim=True) if shift is None else shift
+        x = x - shift
+        count += x.numel() // x.shape[1]
+        total = total + x.sum(over, dtype=wide)
+        square = square + x.square_().sum(over, dtype=wide)
+    assert shift is not None
     mean = total / count
-    for x in walk():
-        square = square + (x.cpu() - mean[:, None]).square().sum(1)
-    return mean.float(), (square / count).sqrt().float()
+    std = (square / count - mean.square()).clamp_min_(0).sqrt_()
+    return (shift.flatten() + mean).float().cpu(), std.float().cpu()
 
 
 def checksum(X: Any) -> str:

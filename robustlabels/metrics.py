@@ -11,7 +11,7 @@ __all__ = ["DetectionReport", "detection_report"]
 
 @dataclass(frozen=True)
 class DetectionReport:
-    """What :func:`detection_report` measured; every number lies in [0, 1].
+    """What :func:`robustlabels.detection_report` measured; every number lies in [0, 1].
 
     Parameters
     ----------

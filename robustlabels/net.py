@@ -15,6 +15,7 @@ import copy
 import functools
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -146,7 +147,7 @@ def _reside(x: Any, device: str) -> Any:
     lazy = not isinstance(x, np.ndarray)
     if lazy and math.prod(x.shape) * np.dtype(x.dtype).itemsize <= READ_AHEAD_BYTES:
         return torch.from_numpy(_gather(x, np.arange(len(x)))).to(device)
-    if lazy or (device == "cpu" and not x.flags.writeable) or x.nbytes > _room(device):
+    if lazy or (torch.device(device).type == "cpu" and not x.flags.writeable) or x.nbytes > _room(device):
         return x
     x = x if x.flags.writeable else x.copy()
     return torch.from_numpy(x.astype(x.dtype.newbyteorder("="), copy=False)).to(device)
@@ -284,6 +285,13 @@ class RobustNet(NeuralNetClassifier):
             self.module_.to(memory_format=torch.channels_last)
         return self
 
+    def initialize_criterion(self) -> RobustNet:
+        """Take the objective as it is; a teacher's convolutions lie in memory as its student's do."""
+        super().initialize_criterion()
+        if has_convolution(self.criterion_):
+            self.criterion_.to(memory_format=torch.channels_last)
+        return self
+
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> RobustNet:
         """Refuse optimizers that evaluate the loss several times a step: per-sample memory moves once a batch."""
         if isinstance(self.optimizer, type) and issubclass(self.optimizer, torch.optim.LBFGS):
@@ -343,10 +351,11 @@ class RobustNet(NeuralNetClassifier):
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
         self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
 
-        def batches() -> Iterator[Batch]:
-            return (dataset_train.batch(*item) for item in Batches(dataset_train, 4 * self.batch_size))
+        self.criterion_.on_epoch_begin(epoch, self.model, functools.partial(self.batches_in_order, dataset_train))
 
-        self.criterion_.on_epoch_begin(epoch, self.model, batches)
+    def batches_in_order(self, rows: Rows) -> Iterator[Batch]:
+        """All rows, in order and un-augmented."""
+        return (rows.batch(*item) for item in Batches(rows, 4 * self.batch_size))
 
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Callable, **fit_params: Any
@@ -417,18 +426,22 @@ class RobustNet(NeuralNetClassifier):
                 self.notify("on_epoch_begin", **datasets)
                 self.run_single_epoch(train_batches, training=True, prefix="train", step_fn=self.train_step)
                 self.run_single_epoch(valid_batches, training=False, prefix="valid", step_fn=self.validation_step)
-                try:
-                    self.notify("on_epoch_end", **datasets)
-                except KeyboardInterrupt:
-                    if not self.callbacks:
-                        raise
-                    break
-                stops = [hook.on_epoch_end(self) for hook in hooks]
-                if any(stops):
+                stop = self._epoch_ended(datasets)
+                if any([stop, *[hook.on_epoch_end(self) for hook in hooks]]):
                     break
         finally:
             del self.rows_  # a fitted net does not carry the data
         return self
+
+    def _epoch_ended(self, datasets: dict[str, Any]) -> bool:
+        """Tell the callbacks; whether one of the user's asks to stop."""
+        try:
+            self.notify("on_epoch_end", **datasets)
+        except KeyboardInterrupt:
+            if not self.callbacks:
+                raise
+            return True
+        return False
 
     def fit_rows(self, rows: Rows, epochs: int, hooks: Sequence[EpochHook] = ()) -> RobustNet:
         """Train for ``epochs`` more epochs, which the learning-rate schedule spans.
@@ -473,8 +486,8 @@ class RobustNet(NeuralNetClassifier):
             if x.ndim == 2 and len(x) < SMALL_BATCH:
                 x = F.pad(x, (0, 0, 0, SMALL_BATCH - len(x)))
             out = self.model(x) if function is None else function(self.model, x)
-            parts.append(out[: len(index)].cpu())
-        return torch.cat(parts)
+            parts.append(out[: len(index)])
+        return torch.cat(parts).cpu()
 
 
 def unwrap(net: RobustNet) -> nn.Module:
@@ -527,23 +540,30 @@ def _multiplies_in_bfloat16(kind: str) -> bool:
 
 
 class CheckpointFile:
-    """Writes everything a fit needs to go on, after every epoch, in one atomic move.
+    """Writes everything a fit needs to go on, at the ends of epochs, in one atomic move.
+
+    Writes after the first and the last epoch, and in between so often that it takes a twentieth of the time.
 
     Parameters
     ----------
     path : str or Path
     identity : dict of str
-        What must be the same for the fit to be the same: data, parameters, versions.
+        What must be the same for the fit to be the same: data and parameters.
     """
 
     def __init__(self, path: str | os.PathLike[str], identity: Mapping[str, str]) -> None:
         self.path, self.identity = Path(path), dict(identity)
+        self.next_time = 0.0
 
     def on_epoch_begin(self, net: RobustNet) -> None:
         """Nothing."""
 
     def on_epoch_end(self, net: RobustNet) -> None:
-        """Write."""
+        """Write, if it is time."""
+        started = time.monotonic()
+        last = len(net.history) == net.first_epoch_ + net.n_epochs_
+        if started < self.next_time and not last:
+            return
         state = {
             "identity": self.identity,
             "module": net.module_.state_dict(),
@@ -555,6 +575,8 @@ class CheckpointFile:
             "device_rng": _device_rng(net.device),
         }
         replace_file(self.path, lambda partial: torch.save(state, partial))
+        done = time.monotonic()
+        self.next_time = done + 20 * (done - started)
 
     def read(self) -> dict[str, Any] | None:
         """The stored state, None if there is none yet, an error if it belongs to another fit."""

@@ -102,7 +102,7 @@ def cifar100_mapping(variant: str = "next", *, random_state: Seed = None) -> dic
 
 
 class LabelNoise(ABC):
-    """What all simulators share: the checks, the label types and the attributes left by :meth:`flip`.
+    """What all simulators share: the checks, the label types and the attributes left by :meth:`LabelNoise.flip`.
 
     A new simulator is a subclass that returns, from ``_flip(codes, X, rng)``, the noisy class numbers and the (K, K)
     probabilities they were drawn with.

@@ -28,7 +28,7 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    x : Tensor of shape (b, *features)
+    x : Tensor of shape (b, ...)
         Inputs on the training device, un-augmented.
     y : Tensor of shape (b, n_classes)
         Label distributions, rows summing to one: one-hot until something softens them.
