@@ -287,8 +287,9 @@ class BaseNoisyLabelClassifier(
     lr_schedule : {"cosine", "cosine_restarts", "constant"}, dict, callable or None, default="cosine"
         Over epochs. A dict ``{40: 0.01, 80: 0.01}`` multiplies from these epochs on; a callable is
         ``factor(epoch, n_epochs)``; None leaves the learning rate to a scheduler in ``callbacks``.
-    augment : {"auto", "standard"}, callable or None, default="auto"
-        Of batches on the device, ``augment(x, generator=None) -> x``. "standard": random crop and mirror. "auto": that
+    augment : {"auto", "standard", "strong"}, callable or None, default="auto"
+        Of batches on the device, ``augment(x, generator=None) -> x``. "standard": random crop and mirror. "strong":
+        crops of any size, colour and grayscale for images, corrupted columns for rows. "auto": "standard"
         for colour images of 32 pixels and more, nothing otherwise: digits and letters must not be mirrored.
     channels : {"auto", "first", "last"}, default="auto"
         Where images keep their channels; "auto" looks for an axis of 1, 3 or 4.

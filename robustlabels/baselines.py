@@ -237,15 +237,14 @@ class SCEClassifier(RowLossClassifier):
 
 
 def remember_rate(epoch: int, noise_rate: float, start: int, length: int, exponent: float = 1.0) -> float:
-    """Share of each batch that is kept in ``epoch``: R(T) = 1 - tau min((T / T_k)^c, 1), counted from ``start``.
+    """Share of each batch that is kept in ``epoch``: R(T) = 1 - tau min(T^c / T_k, 1), counted from ``start``.
 
     Examples
     --------
     >>> [round(remember_rate(epoch, 0.4, start=2, length=4), 2) for epoch in (0, 2, 4, 6, 9)]
     [1.0, 1.0, 0.8, 0.6, 0.6]
     """
-    progress = min(max(epoch - start, 0) / max(length, 1), 1.0)
-    return 1 - noise_rate * progress**exponent
+    return 1 - noise_rate * min(max(epoch - start, 0) ** exponent / max(length, 1), 1.0)
 
 
 class CoTeaching(Objective):

@@ -152,7 +152,7 @@ class MLP(_Preset):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (b, n_classes) of rows (b, ...)."""
-        x = self.standardize(x).flatten(1)  # (b, d)
+        x = self.standardize(x if x.ndim == 4 else x.flatten(1)).flatten(1)  # (b, d); images per channel
         return self.head(self.body(x))
 
 

@@ -51,8 +51,8 @@ class Rows(Dataset):
     ----------
     x : ndarray, Tensor or lazy container of shape (n_samples, ...)
         Kept once, whole: a plain array is shared with the caller on the CPU and copied once to another device if it
-        takes less than half of what is free there; a larger one, a memory map, a read-only array or a lazy view is
-        read batch by batch.
+        takes less than half of what is free there; a larger one, or on the CPU a memory map or a read-only array, is
+        read batch by batch, as is a lazy view that is too large to keep decoded.
     y : Tensor of shape (n_samples,), int64, or None
         None for rows to predict.
     n_classes : int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -140,9 +141,7 @@ def load(path: str | Path, *, module: Any = None, cls: type | None = None) -> An
 
 
 def _class(name: str, cls: type | None) -> type:
-    import robustlabels
-
-    found: Any = getattr(robustlabels, name, None) if cls is None else cls
+    found: Any = getattr(sys.modules["robustlabels"], name, None) if cls is None else cls
     if getattr(found, "__name__", None) != name:
         raise ValueError(f"the file holds a {name}, which is not a class of this package; pass load(path, cls={name}).")
     return found

@@ -1,6 +1,9 @@
 """Augmentations against a loop over images, their draws, and what `resolve` and `check` accept."""
 
+import colorsys
 import functools
+import itertools
+import math
 import pickle
 
 import pytest
@@ -11,9 +14,36 @@ from hypothesis import strategies as st
 from torch import nn
 
 from robustlabels import augment
-from robustlabels.augment import Compose, GaussianNoise, HorizontalFlip, RandomCrop, check, resolve, standard
+from robustlabels.augment import (
+    ColorJitter,
+    ColumnCorruption,
+    Compose,
+    FeatureDropout,
+    GaussianNoise,
+    HorizontalFlip,
+    RandomCrop,
+    RandomGrayscale,
+    RandomResizedCrop,
+    check,
+    resolve,
+    standard,
+    strong,
+)
 
-STEPS = [RandomCrop(3), HorizontalFlip(), GaussianNoise(0.5), standard((3, 12, 12))]
+STEPS = [
+    RandomCrop(3),
+    HorizontalFlip(),
+    GaussianNoise(0.5),
+    standard((3, 12, 12)),
+    RandomResizedCrop(),
+    ColorJitter(),
+    RandomGrayscale(0.5),
+    FeatureDropout(0.3),
+    strong((1, 12, 12)),
+    strong((3, 12, 12)),
+    strong((3, 32, 32)),
+]
+SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9))
 
 
 def images(b=6, c=3, h=12, w=12, channels_last=False, seed=0):
@@ -65,6 +95,171 @@ def test_flip_is_a_loop_over_images(shape, channels_last, data):
     torch.testing.assert_close(augment._flip(x, mask), expected, rtol=0, atol=0)
 
 
+def bilinear(image, top, left, height, width):
+    """One image through one box (fractions of its sides), pixel by pixel; beyond the image its edge goes on."""
+    h, w = image.shape[1:]
+    out = torch.empty_like(image)
+    for i, j in itertools.product(range(h), range(w)):
+        row = min(max((top + height * (i + 0.5) / h) * h - 0.5, 0), h - 1)
+        column = min(max((left + width * (j + 0.5) / w) * w - 0.5, 0), w - 1)
+        r, s = int(row), int(column)
+        below, right, dr, ds = min(r + 1, h - 1), min(s + 1, w - 1), row - r, column - s
+        upper = (1 - ds) * image[:, r, s] + ds * image[:, r, right]
+        lower = (1 - ds) * image[:, below, s] + ds * image[:, below, right]
+        out[:, i, j] = (1 - dr) * upper + dr * lower
+    return out
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(shape=SHAPES, channels_last=st.booleans(), seed=st.integers(0, 99))
+def test_resized_crop_is_a_loop_over_pixels(shape, channels_last, seed):
+    x = images(*shape, channels_last=channels_last, seed=seed).double()
+    boxes = RandomResizedCrop()._draw(shape[0], seeded(seed), torch.device("cpu"))
+    expected = torch.stack([bilinear(x[i], *boxes[:, i].tolist()) for i in range(shape[0])])
+    torch.testing.assert_close(augment._resized_crop(x, *boxes), expected, rtol=0, atol=1e-6)
+    assert torch.equal(RandomResizedCrop()(x, seeded(seed)), augment._resized_crop(x, *boxes))
+
+
+def test_resized_crop_of_whole_pixels_is_interpolate_inside_the_box():
+    x, size = images(h=12, w=16).double(), (12, 16)
+    for top, left, height, width in [(0, 0, 6, 8), (3, 5, 4, 9), (6, 0, 6, 16)]:
+        expected = F.interpolate(x[:, :, top : top + height, left : left + width], size, mode="bilinear")
+        box = [torch.full((len(x),), v, dtype=torch.float64) for v in (top / 12, left / 16, height / 12, width / 16)]
+        out = augment._resized_crop(x, *box)
+        # within half a pixel of the box's edges `interpolate` sees nothing beyond it, we do
+        i, j = math.ceil(0.5 * 12 / height), math.ceil(0.5 * 16 / width)
+        torch.testing.assert_close(out[:, :, i:-i, j:-j], expected[:, :, i:-i, j:-j])
+
+
+def jitter_one(image, brightness, contrast, saturation, hue, clip):
+    """Brightness, contrast, saturation and hue of one image, each by itself, the hue with the textbook's YIQ."""
+    out = brightness * image
+    if len(image) != 3:
+        out = contrast * out + (1 - contrast) * out.mean()
+    else:
+        grey = 0.299 * out[0] + 0.587 * out[1] + 0.114 * out[2]
+        out = contrast * out + (1 - contrast) * grey.mean()
+        grey = 0.299 * out[0] + 0.587 * out[1] + 0.114 * out[2]
+        out = saturation * out + (1 - saturation) * grey
+        for i, j in itertools.product(range(image.shape[1]), range(image.shape[2])):
+            y, a, b = rgb_yiq(*out[:, i, j].tolist())
+            turned = complex(a, b) * complex(math.cos(2 * math.pi * hue), -math.sin(2 * math.pi * hue))
+            out[:, i, j] = torch.tensor(yiq_rgb(y, turned.real, turned.imag))
+    return out.clamp(0, 1) if clip else out
+
+
+def rgb_yiq(r, g, b):
+    y = 0.299 * r + 0.587 * g + 0.114 * b
+    u, v, c, s = 0.492 * (b - y), 0.877 * (r - y), math.cos(math.radians(33)), math.sin(math.radians(33))
+    return y, v * c - u * s, v * s + u * c
+
+
+def yiq_rgb(y, i, q):
+    c, s = math.cos(math.radians(33)), math.sin(math.radians(33))
+    u, v = q * c - i * s, q * s + i * c
+    r, b = y + v / 0.877, y + u / 0.492
+    return [r, (y - 0.299 * r - 0.114 * b) / 0.587, b]
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(
+    shape=SHAPES,
+    scale=st.sampled_from([(1, 0), (16, 0), (4, -2), (255, 0)]),
+    channels_last=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_jitter_is_one_step_after_another_for_each_image(shape, scale, channels_last, seed):
+    x = scale[0] * images(*shape, channels_last=channels_last, seed=seed).double() + scale[1]
+    x[0, 0, 0, 0] = scale[0] + scale[1]
+    f = ColorJitter(0.8, 0.8, 0.8, 0.5)
+    draws = f._draw(shape[0], seeded(seed), torch.device("cpu"))
+    expected = torch.stack([jitter_one(x[i], *draws[:, i].tolist(), clip=scale == (1, 0)) for i in range(shape[0])])
+    torch.testing.assert_close(augment._jitter(x, *draws), expected, rtol=0, atol=1e-5 * scale[0])
+    assert torch.equal(f(x, seeded(seed)), augment._jitter(x, *draws))
+
+
+def test_hue_turns_as_the_colour_wheel():
+    red = torch.tensor([0.6, 0.4, 0.4], dtype=torch.float64).reshape(1, 3, 1, 1)
+    one = torch.ones(1)
+    for turn in torch.linspace(-0.5, 0.5, 11):
+        out = augment._jitter(red, one, one, one, turn * one).flatten()
+        luma = augment._GREY @ out
+        assert abs(luma - augment._GREY @ red.flatten()) < 1e-6
+        away = abs(colorsys.rgb_to_hsv(*out.tolist())[0] - turn.item() % 1)
+        assert min(away, 1 - away) < 0.09  # YIQ's circle is not quite HSV's
+    torch.testing.assert_close(augment._jitter(red, one, one, one, 1 * one), red, rtol=0, atol=1e-6)
+
+
+def test_grey_stays_grey_and_saturation_0_makes_it():
+    one = torch.ones(6)
+    grey = images(c=1).expand(6, 3, 12, 12)
+    torch.testing.assert_close(augment._jitter(grey, one, one, 1.7 * one, 0.3 * one), grey)
+    everything = torch.ones(6, dtype=torch.bool)
+    expected = augment._grayscale(images(), everything)
+    torch.testing.assert_close(augment._jitter(images(), one, one, 0 * one, 0.2 * one), expected)
+
+
+def test_jitter_is_cut_off_at_0_and_1_only_for_batches_that_lie_there():
+    x = images(64)
+    out = ColorJitter(p=1)(x, seeded())
+    assert out.min() >= 0
+    assert out.max() == 1
+    wider = ColorJitter(p=1)(16 * x, seeded())
+    assert wider.max() > 16
+    torch.testing.assert_close(out, (wider / 16).clamp(0, 1))
+    assert ColorJitter(p=1)(x - 0.5, seeded()).min() < -0.5
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(shape=SHAPES, channels_last=st.booleans(), data=st.data())
+def test_grayscale_is_a_loop_over_images(shape, channels_last, data):
+    x = images(*shape, channels_last=channels_last)
+    mask = torch.tensor(data.draw(st.lists(st.booleans(), min_size=shape[0], max_size=shape[0])))
+    if shape[1] != 3:
+        assert torch.equal(RandomGrayscale(1)(x), x)
+        return
+    expected = x.clone()
+    for i in range(shape[0]):
+        if mask[i]:
+            for channel in range(3):
+                expected[i, channel] = 0.299 * x[i, 0] + 0.587 * x[i, 1] + 0.114 * x[i, 2]
+    out = augment._grayscale(x, mask)
+    torch.testing.assert_close(out, expected)
+    assert torch.equal(out[~mask], x[~mask])
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(b=st.integers(1, 8), d=st.integers(1, 6), rate=st.sampled_from([0, 0.4, 1]), seed=st.integers(0, 99))
+def test_corruption_is_a_loop_over_entries(b, d, rate, seed):
+    x = torch.arange(b * d).reshape(b, d)  # no value twice
+    generator = seeded(seed)
+    mask = torch.rand(b, d, generator=generator) < rate
+    steps = torch.randint(1, max(2, b), (b, d), generator=generator)
+    expected = x.clone()
+    for i, j in itertools.product(range(b), range(d)):
+        if mask[i, j]:
+            expected[i, j] = x[(i + int(steps[i, j])) % b, j]
+    out = ColumnCorruption(rate)(x, seeded(seed))
+    assert torch.equal(out, expected)
+    assert torch.equal(out % d, x % d)  # of the same column
+    assert torch.equal(out != x, mask & (b > 1))  # and never of the same row
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(
+    shape=SHAPES,
+    f=st.sampled_from(STEPS),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]),
+    constant=st.booleans(),
+)
+def test_every_shape_and_dtype_comes_back_finite(shape, f, dtype, constant):
+    x = (torch.zeros(shape) if constant else images(*shape)).to(dtype)
+    out = f(x, seeded())
+    assert out.shape == x.shape
+    assert out.dtype == dtype
+    assert out.isfinite().all()
+
+
 def test_no_shift_in_the_middle():
     x = images()
     middle = torch.full((len(x),), 4)
@@ -73,6 +268,13 @@ def test_no_shift_in_the_middle():
     assert torch.equal(HorizontalFlip(0)(x), x)
     assert torch.equal(HorizontalFlip(1)(x), x.flip(3))
     assert torch.equal(GaussianNoise(0)(x), x)
+    torch.testing.assert_close(RandomResizedCrop((1, 1), (1, 1))(x), x, rtol=0, atol=1e-5)
+    assert torch.equal(ColorJitter(p=0)(x), x)
+    assert torch.equal(ColorJitter(0, 0, 0, 0)(x), x)
+    assert torch.equal(RandomGrayscale(0)(x), x)
+    assert torch.equal(FeatureDropout(0)(x), x)
+    assert torch.equal(ColumnCorruption(0)(x.flatten(1)), x.flatten(1))
+    assert torch.equal(ColumnCorruption(1)(x[:1].flatten(1)), x[:1].flatten(1))
 
 
 def test_crop_takes_bytes():
@@ -108,6 +310,72 @@ def test_noise_has_the_asked_standard_deviation():
     assert abs(noise.std() - 0.3) < 0.005
 
 
+def test_areas_and_aspects_of_boxes():
+    b, scale, ratio = 40_000, (0.1, 0.5), (0.6, 1.5)  # so that no box is clipped
+    top, left, height, width = RandomResizedCrop(scale, ratio)._draw(b, seeded(), torch.device("cpu"))
+    area, aspect = (height * width - 0.1) / 0.4, (width / height / 0.6).log() / math.log(1.5 / 0.6)
+    for uniform in (area, aspect, top / (1 - height), left / (1 - width)):
+        gap = (uniform.sort().values - (torch.arange(b) + 0.5) / b).abs().max()
+        assert gap < 1.95 / b**0.5  # Kolmogorov and Smirnov's .999 quantile
+    assert abs(torch.corrcoef(torch.stack([area, aspect, top / (1 - height), left / (1 - width)])).triu(1)).max() < 0.02
+
+
+def test_boxes_lie_inside_the_image():
+    boxes = RandomResizedCrop((0.01, 1), (0.1, 10))._draw(10_000, seeded(), torch.device("cpu"))
+    top, left, height, width = boxes
+    assert boxes.min() >= 0
+    assert (height > 0).all()
+    assert (width > 0).all()
+    assert (top + height).max() <= 1 + 1e-6
+    assert (left + width).max() <= 1 + 1e-6
+    assert (height == 1).any()  # some were clipped
+
+
+def test_factors_of_the_jitter():
+    factors = ColorJitter(0.4, 0.2, 1.5, 0.1, p=0.8)._draw(40_000, seeded(), torch.device("cpu"))
+    changed = (factors != torch.tensor([1.0, 1, 1, 0])[:, None]).any(0)
+    assert abs(changed.float().mean() - 0.8) < 0.01
+    for values, (low, high) in zip(factors[:, changed], [(0.6, 1.4), (0.8, 1.2), (0, 2.5), (-0.1, 0.1)], strict=True):
+        uniform = (values - low) / (high - low)
+        n = len(uniform)
+        assert (uniform.sort().values - (torch.arange(n) + 0.5) / n).abs().max() < 1.95 / n**0.5
+    assert abs(torch.corrcoef(factors[:, changed]).triu(1)).max() < 0.02
+
+
+def test_share_of_grey_images():
+    out = RandomGrayscale(0.2)(torch.tensor([1.0, 0, 0]).reshape(1, 3, 1, 1).expand(10_000, 3, 1, 1), seeded())
+    assert abs((out[:, 1, 0, 0] > 0).float().mean() - 0.2) < 0.016
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.4])
+def test_rate_and_donors_of_corruption(rate):
+    x = torch.arange(40.0).repeat(500, 1) + 100 * torch.arange(500.0)[:, None]
+    out = ColumnCorruption(rate)(x, seeded())
+    assert abs((out != x).float().mean() - rate) < 4 * (rate * (1 - rate) / x.numel()) ** 0.5
+    donors = ((out - x) / 100 % 500)[out != x]  # steps from the own row: 1 to 499, equally often
+    counts = donors.long().bincount(minlength=500)[1:].double()
+    expected = counts.mean()
+    assert ((counts - expected) ** 2 / expected).sum() < 602  # the .999 quantile with 498 degrees of freedom
+    changed = (out != x).float()
+    assert abs(changed.mean(0) - rate).max() < 0.1  # no column, and no row, is spared
+    assert abs(changed.mean(1) - rate).max() < 0.33
+
+
+def test_dropout_keeps_the_mean():
+    out = FeatureDropout(0.3)(torch.ones(200, 500), seeded())
+    assert set(out.unique().tolist()) == {0.0, (torch.ones(1) / 0.7).item()}
+    assert abs(out.mean() - 1) < 0.01
+
+
+def test_corruption_draws_from_its_generator_alone():
+    x, state = images().flatten(1), torch.get_rng_state()
+    f = strong((432,))
+    assert torch.equal(f(x, seeded(0)), f(x, generator=seeded(0)))
+    assert not torch.equal(f(x, seeded(0)), f(x, seeded(1)))
+    assert torch.equal(torch.get_rng_state(), state)
+    check(f, x)
+
+
 @pytest.mark.parametrize("f", STEPS, ids=str)
 def test_a_generator_gives_the_same_views_and_leaves_the_default_alone(f):
     x, state = images(), torch.get_rng_state()
@@ -139,7 +407,7 @@ def test_input_shape_dtype_and_memory_format_stay(f, channels_last, c):
     before, contiguous = x.clone(), x.contiguous()
     out = f(x, seeded())
     assert torch.equal(x, before)
-    assert out.data_ptr() != x.data_ptr()
+    assert out.data_ptr() != x.data_ptr() or f == RandomGrayscale(0.5)  # which has nothing to do for one channel
     assert out.shape == x.shape
     assert out.dtype == x.dtype
     assert out.is_contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
@@ -152,10 +420,21 @@ def test_dtypes(dtype):
         assert f(images().to(dtype)).dtype == dtype
 
 
+@pytest.mark.parametrize("f", STEPS, ids=str)
+def test_autocast_changes_nothing(f):
+    with torch.autocast("cpu", torch.bfloat16):
+        out = f(images(), seeded())
+    assert torch.equal(out, f(images(), seeded()))
+
+
 @pytest.mark.gpu
 def test_a_generator_on_the_cpu_gives_the_same_views_on_cuda():
-    for f in STEPS:
+    for f in STEPS[:4]:
         assert torch.equal(f(images().cuda(), seeded()).cpu(), f(images(), seeded()))
+    for f in STEPS[4:]:
+        torch.testing.assert_close(f(images().cuda(), seeded()).cpu(), f(images(), seeded()), rtol=0, atol=1e-5)
+    x = images().flatten(1)
+    assert torch.equal(ColumnCorruption()(x.cuda(), seeded()).cpu(), ColumnCorruption()(x, seeded()))
 
 
 # -- As objects
@@ -167,6 +446,8 @@ def test_repr_equality_and_pickle():
         assert pickle.loads(pickle.dumps(f)) == f
         assert eval(repr(f), vars(augment)) == f
         assert hash(f) == hash(pickle.loads(pickle.dumps(f)))
+    assert pickle.loads(pickle.dumps(strong((20,)))) == ColumnCorruption(0.4)
+    assert hash(RandomResizedCrop([0.5, 1])) == hash(RandomResizedCrop((0.5, 1)))
     assert RandomCrop(2) != RandomCrop(3)
     assert GaussianNoise(0.5) != HorizontalFlip(0.5)
     assert Compose([RandomCrop(2), HorizontalFlip()]) != Compose([HorizontalFlip(), RandomCrop(2)])
@@ -190,6 +471,27 @@ def test_compose_applies_its_steps_in_turn():
         (lambda: GaussianNoise(float("nan")), "sd must be 0 or more, got nan"),
         (lambda: RandomCrop()(torch.zeros(4, 5)), r"RandomCrop.* needs images .* got \(4, 5\); .* GaussianNoise"),
         (lambda: HorizontalFlip()(torch.zeros(4, 5)), r"HorizontalFlip.* needs images .* got \(4, 5\)"),
+        (lambda: RandomResizedCrop((0, 1)), r"scale must be .* 0 < least <= largest <= 1, got \(0, 1\)"),
+        (lambda: RandomResizedCrop((0.8, 0.2)), r"scale must be .* got \(0.8, 0.2\)"),
+        (lambda: RandomResizedCrop(ratio=(2, 1)), r"ratio must be .* got \(2, 1\)"),
+        (lambda: RandomResizedCrop()(torch.zeros(4, 5)), r"RandomResizedCrop.* needs images .*; .* ColumnCorruption"),
+        (
+            lambda: RandomResizedCrop()(torch.zeros(1, 1, 2, 2, dtype=torch.uint8)),
+            r"floats, got torch.uint8; .*float\(\)",
+        ),
+        (lambda: ColorJitter(contrast=-1), "contrast must be 0 or more, got -1"),
+        (lambda: ColorJitter(hue=0.6), r"hue must be in \[0, 0.5\], .* got 0.6"),
+        (lambda: ColorJitter(p=2), r"p must be in \[0, 1\], got 2"),
+        (lambda: ColorJitter()(torch.zeros(4, 5)), "ColorJitter.* needs images"),
+        (lambda: ColorJitter()(torch.zeros(1, 3, 2, 2, dtype=torch.int64)), "ColorJitter.* needs floats"),
+        (lambda: RandomGrayscale(-0.1), r"p must be in \[0, 1\], got -0.1"),
+        (lambda: RandomGrayscale()(torch.zeros(1, 3, 2, 2, dtype=torch.uint8)), "RandomGrayscale.* needs floats"),
+        (lambda: ColumnCorruption(1.2), r"rate must be in \[0, 1\], got 1.2"),
+        (
+            lambda: ColumnCorruption()(images()),
+            r"flat rows of shape \(b, d\), got \(6, 3, 12, 12\); .*RandomResizedCrop",
+        ),
+        (lambda: FeatureDropout(1), r"p must be in \[0, 1\), got 1"),
     ],
 )
 def test_bad_parameters(make, message):
@@ -219,6 +521,14 @@ def test_standard_shifts_by_an_eighth_of_the_side(side, padding):
         ("auto", (64,), None),
         ("auto", (3, 50), None),
         (GaussianNoise(0.1), (5,), GaussianNoise(0.1)),
+        ("strong", (64,), ColumnCorruption(0.4)),
+        ("strong", (3, 50), None),
+        ("strong", (2, 3, 4, 5), None),
+        ("strong", (), None),
+        ("strong", (3, 32, 32), Compose([RandomResizedCrop(), HorizontalFlip(), ColorJitter(), RandomGrayscale()])),
+        ("strong", (3, 64, 28), Compose([RandomResizedCrop((0.6, 1)), ColorJitter(), RandomGrayscale()])),
+        ("strong", (1, 64, 64), Compose([RandomResizedCrop((0.6, 1)), ColorJitter()])),
+        ("strong", (1, 8, 8), Compose([RandomResizedCrop((0.6, 1)), ColorJitter()])),
     ],
 )
 def test_resolve(given, shape, expected):
@@ -269,7 +579,12 @@ def test_a_wrapped_function_is_pickled():
 @pytest.mark.parametrize(
     ("given", "shape", "error", "message"),
     [
-        ("standart", (3, 8, 8), ValueError, "'auto', 'standard', None or a callable, got 'standart'. Did you mean 'st"),
+        (
+            "standart",
+            (3, 8, 8),
+            ValueError,
+            "'standard', 'strong', None or a callable, got 'standart'. Did you mean 'standa",
+        ),
         ("mixup", (3, 8, 8), ValueError, r"got 'mixup'\.$"),
         (
             "standard",
@@ -289,7 +604,7 @@ def test_what_cannot_be_resolved(given, shape, error, message):
 # -- Check
 
 
-@pytest.mark.parametrize("f", [*STEPS, resolve(doubled, (3, 12, 12))], ids=str)
+@pytest.mark.parametrize("f", [*STEPS, resolve(doubled, (3, 12, 12))], ids=lambda f: type(f).__name__)
 def test_check_passes_and_leaves_the_generator(f):
     x, state = images(4), torch.get_rng_state()
     before = x.clone()

@@ -477,3 +477,9 @@ def test_resume_after_a_kill_in_another_process(blobs, tmp_path):
     assert run("resume") == 0
     whole = ELRPlusClassifier(max_epochs=6, random_state=0, device="cpu").fit(X, y)
     np.testing.assert_array_equal(np.load(tmp_path / "proba.npy"), whole.predict_proba(X))
+
+
+@pytest.mark.parametrize("shape", [(6,), (4, 6), (3, 4, 6), (2, 3, 4, 6)])
+def test_rows_of_any_shape_through_the_mlp(shape):
+    X = np.random.default_rng(0).normal(size=(30, *shape)).astype(np.float32)
+    assert elr(module="mlp", max_epochs=1).fit(X, np.arange(30) % 2).predict(X).shape == (30,)
