@@ -4,6 +4,7 @@ from robustlabels import augment, datasets, noise
 from robustlabels.baselines import CoTeachingClassifier, CrossEntropyClassifier, GCEClassifier, SCEClassifier
 from robustlabels.elr import ELRClassifier, ELRPlusClassifier
 from robustlabels.metrics import detection_report
+from robustlabels.moit import MOITClassifier, MOITPlusClassifier
 from robustlabels.persistence import load
 
 __version__ = "0.1.0"
@@ -14,6 +15,8 @@ __all__ = [
     "ELRClassifier",
     "ELRPlusClassifier",
     "GCEClassifier",
+    "MOITClassifier",
+    "MOITPlusClassifier",
     "SCEClassifier",
     "augment",
     "datasets",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import NamedTuple
 
 import torch
@@ -13,9 +14,12 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 __all__ = [
     "MixtureHistogram",
     "TwoComponentMixture",
+    "count_votes",
     "draw_mixup",
     "fit_two_component_mixture",
     "mixup",
+    "most_votes",
+    "nearest_neighbours",
     "sigmoid_rampup",
     "soft_cross_entropy",
     "update_average",
@@ -102,7 +106,7 @@ def mixup(x: Tensor, y: Tensor, lam: float | Tensor, permutation: Tensor) -> tup
 
     Parameters
     ----------
-    x : Tensor of shape (b, *features), floating
+    x : Tensor of shape (b, ...), floating
     y : Tensor of shape (b, n_classes), floating
         Label distributions.
     lam : float or Tensor of shape ()
@@ -196,8 +200,8 @@ N_BINS = 4096
 class MixtureHistogram:
     """What a two-component mixture needs to know of any number of values: a few thousand sums.
 
-    Per bin it keeps count, sum and sum of squares, so means and variances carry no rounding to bin centres. Histograms
-    of parts add up to the histogram of the whole: :meth:`merge` two of them, or all-reduce :attr:`state`.
+    Per bin it keeps count, sum and sum of squares, so that means and variances carry no rounding to bins. Histograms of
+    parts add up to the histogram of the whole: :meth:`merge` two of them, or all-reduce `state`.
 
     Parameters
     ----------
@@ -231,7 +235,7 @@ class MixtureHistogram:
 
     def update(self, values: Tensor) -> MixtureHistogram:
         """Count values of any shape and device in."""
-        offset = _finite(values) - self.low  # (n,)
+        offset = _finite(values)[0] - self.low  # (n,)
         scale = self.n_bins / (self.high - self.low) if self.high > self.low else 0.0
         which = (offset * scale).clamp_(0, self.n_bins - 1).int()
         for sums, weights in zip(self.state, (None, offset, offset.square()), strict=True):
@@ -245,12 +249,6 @@ class MixtureHistogram:
             raise ValueError(f"histograms merge over the same (low, high, n_bins), got {mine} and {theirs}.")
         self.state += other.state
         return self
-
-    def groups(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each bin that is not empty, in ascending order: mean, count and sum of squares about the mean."""
-        count, total, square = self.state[:, self.state[0] > 0]
-        mean = total / count
-        return self.low + mean, count, (square - total * mean).clamp_(min=0)
 
 
 class TwoComponentMixture(NamedTuple):
@@ -313,7 +311,7 @@ def fit_two_component_mixture(
     tol : float, default=1e-2
         Smallest change of the mean log-likelihood that goes on.
     reg_covar : float, default=5e-4
-        Added to the variances.
+        Above 0, added to the variances.
 
     Returns
     -------
@@ -327,65 +325,186 @@ def fit_two_component_mixture(
     >>> fit_two_component_mixture(losses).posterior(losses) > 0.5
     tensor([ True,  True,  True, False, False])
     """
-    x, count, scatter = values.groups() if isinstance(values, MixtureHistogram) else _groups(values)
-    n = float(count.sum())
+    if not reg_covar > 0:
+        raise ValueError(f"reg_covar must be above 0, got {reg_covar}.")
+    low, moments = _grouped(values)  # moments: (3, g)
+    n, total, square = moments.sum(1).tolist()
     if n < 2:
         raise ValueError(f"a mixture of two takes 2 values or more, got {n:.0f}; give those of the whole training set.")
+    x = moments[1] / moments[0]  # (g,), ascending
     if x[-1] - x[0] < COLLAPSED:
-        only = float(x @ count) / n
-        return TwoComponentMixture((1.0, 0.0), (only, only), (reg_covar, reg_covar), converged=True, n_iter=0)
+        mean = low + total / n
+        return TwoComponentMixture((1.0, 0.0), (mean, mean), (reg_covar, reg_covar), converged=True, n_iter=0)
 
-    tiny = 10 * torch.finfo(x.dtype).eps  # scikit-learn's guard of an empty component
-    share = _best_split(x, count)  # (2, g): how much of each group belongs to each component
+    powers = torch.stack([torch.ones_like(x), x, x * x])  # (3, g)
+    left = _best_cut(moments)
+    sums = [left, [n - left[0], total - left[1], square - left[2]]]  # of the values each component owns, as moments
     bound, converged, n_iter = -math.inf, False, 0
     while True:
-        # Weights, means, variances of the components, given the shares.
-        part = share * count  # (2, g)
-        size = part.sum(1) + tiny  # (2,)
-        mean = (part @ x) / size
-        deviation = (x - mean[:, None]).square_()  # (2, g)
-        variance = ((part * deviation).sum(1) + share @ scatter) / size + reg_covar
-        weight = size / size.sum()
+        components = [_component(*own, n=n, reg_covar=reg_covar) for own in sums]
         if converged or n_iter == max_iter:
             break
-        # Shares, given the components. The deviations are from the means just found.
-        log_joint = (weight.log() - 0.5 * (2 * math.pi * variance).log())[:, None] - deviation / (2 * variance)[:, None]
+        log_joint = torch.tensor([_log_density(*c) for c in components], dtype=x.dtype) @ powers  # (2, g)
         log_density = torch.logaddexp(log_joint[0], log_joint[1])  # (g,)
-        share = (log_joint - log_density).exp_()
-        bound, before = float(log_density @ count) / n, bound
+        share = (log_joint - log_density).exp_()  # (2, g): what each component owns of each group
+        sums = (share @ moments.T).tolist()
+        bound, before = (log_density @ moments[0]).item() / n, bound
         converged, n_iter = abs(bound - before) < tol, n_iter + 1
 
-    order = mean.argsort()
-    w, m, v = (tuple(column[order].tolist()) for column in (weight, mean, variance))
-    return TwoComponentMixture(w, m, v, converged, n_iter)
+    (w0, m0, v0), (w1, m1, v1) = sorted(components, key=lambda component: component[1])
+    return TwoComponentMixture((w0, w1), (low + m0, low + m1), (v0, v1), converged, n_iter)
 
 
-def _finite(values: Tensor) -> Tensor:
-    """Values as a flat float64 tensor on the CPU."""
+def _component(count: float, total: float, square: float, *, n: float, reg_covar: float) -> tuple[float, float, float]:
+    """Weight, mean and variance of a component that owns these sums."""
+    size = count + 10 * sys.float_info.epsilon  # scikit-learn's guard of an empty component
+    mean = total / size
+    return size / n, mean, max(square / size - mean * mean, 0.0) + reg_covar
+
+
+def _log_density(weight: float, mean: float, variance: float) -> tuple[float, float, float]:
+    """log(weight * Gaussian) as a polynomial: its coefficients of 1, x and x^2."""
+    constant = math.log(weight) - 0.5 * math.log(2 * math.pi * variance) - mean * mean / (2 * variance)
+    return constant, mean / variance, -1 / (2 * variance)
+
+
+def _best_cut(moments: Tensor) -> list[float]:
+    """Moments of the left one of the two clusters of least variance: on a sorted line, k-means is one cut."""
+    n, total = moments[:2].sum(1).tolist()
+    n_left, sum_left = moments[:2, :-1].cumsum(1)  # (g - 1,): of all cuts
+    between = (sum_left - n_left * (total / n)).square_() / (n_left * (n - n_left))  # variance between, up to a factor
+    return moments[:, : int(between.argmax()) + 1].sum(1).tolist()
+
+
+def _grouped(values: Tensor | MixtureHistogram) -> tuple[float, Tensor]:
+    """Origin, and moments (3, g) of groups of values from there, ascending: few values are a group each, many a bin."""
+    if not isinstance(values, MixtureHistogram):
+        flat, low, high = _finite(values)
+        if len(flat) <= N_BINS:
+            offset = flat.sort().values - low
+            return low, torch.stack([torch.ones_like(offset), offset, offset.square()])
+        values = MixtureHistogram(low, high).update(flat)
+    return values.low, values.state.index_select(1, values.state[0].nonzero()[:, 0])
+
+
+def _finite(values: Tensor) -> tuple[Tensor, float, float]:
+    """Values as a flat float64 tensor on the CPU, their minimum and maximum."""
     flat = values.detach().flatten().cpu().double()
-    if not math.isfinite(flat.sum().item()):  # a finite sum has finite terms, and is quicker to find
+    if len(flat) == 0:
+        return flat, 0.0, 0.0
+    low, high = (bound.item() for bound in flat.aminmax())  # NaN if there is one
+    if not -math.inf < low <= high < math.inf:
         n_bad = int((~flat.isfinite()).sum())
-        if n_bad:
-            raise ValueError(
-                f"values must be finite, got {n_bad} NaN or infinite of {len(flat)}; is the loss diverging?"
-            )
-    return flat
+        raise ValueError(f"values must be finite, got {n_bad} NaN or infinite of {len(flat)}; is the loss diverging?")
+    return flat, low, high
 
 
-def _groups(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Few values, each a group of its own; many, in a histogram over their range."""
-    flat = _finite(values)
-    if len(flat) <= N_BINS:
-        return flat.sort().values, torch.ones_like(flat), torch.zeros_like(flat)
-    low, high = flat.aminmax()
-    return MixtureHistogram(low.item(), high.item()).update(flat).groups()
+# -- Votes of the nearest neighbours -----------------------------------------------------------------------------------
+
+BLOCK_BYTES = 64 << 20
+"""Similarities held at once by :func:`nearest_neighbours`, unless a block size is given."""
 
 
-def _best_split(x: Tensor, count: Tensor) -> Tensor:
-    """Shares (2, g), 0 or 1, of the two clusters of least variance: on a sorted line, k-means is one cut."""
-    n_left = count.cumsum(0)[:-1]  # (g - 1,): sizes and sums left of every cut
-    sum_left = (x * count).cumsum(0)[:-1]
-    n, total = count.sum(), (x * count).sum()
-    between = (sum_left - n_left * (total / n)).square() / (n_left * (n - n_left))  # variance between, up to a factor
-    left = (torch.arange(len(x)) <= between.argmax()).double()
-    return torch.stack([left, 1 - left])
+def nearest_neighbours(z: Tensor, k: int, *, block_size: int | None = None, backend: str = "exact") -> Tensor:
+    """The k rows most similar to each row by inner product, itself excluded.
+
+    Parameters
+    ----------
+    z : Tensor of shape (n, d)
+        Unit-norm rows make it cosine similarity. Blocks are compared on z's device; memory beyond the result is
+        ``block_size * n`` similarities.
+    k : int
+        At most n - 1.
+    block_size : int or None, default=None
+        Rows compared at once; None takes as many as 64 MiB hold.
+    backend : {"exact", "bf16", "faiss"}, default="exact"
+        float32; bfloat16 products, which nearly tie where float32 does not; the faiss library, exact, on the CPU.
+
+    Returns
+    -------
+    neighbours : Tensor of shape (n, k), int32
+        In no particular order.
+
+    Raises
+    ------
+    ValueError
+        For k >= n, or an unknown backend.
+
+    Examples
+    --------
+    >>> import torch
+    >>> z = torch.nn.functional.normalize(torch.tensor([[1., 0.], [1., .1], [0., 1.]]))
+    >>> nearest_neighbours(z, 1)[:, 0].tolist()
+    [1, 0, 1]
+    """
+    n = len(z)
+    if not 1 <= k < n:
+        raise ValueError(f"n_neighbors must be in [1, {n - 1}] for {n} rows, got {k}.")
+    if backend == "faiss":
+        return _faiss_neighbours(z, k)
+    if backend not in ("exact", "bf16"):
+        raise ValueError(f"backend must be 'exact', 'bf16' or 'faiss', got {backend!r}.")
+    z = z.bfloat16() if backend == "bf16" else z.float()
+    block_size = block_size or max(1, BLOCK_BYTES // (n * z.element_size()))
+    neighbours = torch.empty(n, k, dtype=torch.int32, device=z.device)
+    for start in range(0, n, block_size):
+        similarity = z[start : start + block_size] @ z.T  # (b, n)
+        own = torch.arange(len(similarity), device=z.device)
+        similarity[own, start + own] = -torch.inf
+        neighbours[start : start + block_size] = similarity.topk(k, dim=1, sorted=False).indices
+    return neighbours
+
+
+def _faiss_neighbours(z: Tensor, k: int) -> Tensor:
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError('backend="faiss" needs faiss: pip install "robustlabels[knn]"') from error
+    rows = z.float().cpu().contiguous().numpy()
+    index = faiss.IndexFlatIP(rows.shape[1])
+    index.add(rows)
+    found = torch.from_numpy(index.search(rows, k + 1)[1]).to(torch.int32)  # (n, k + 1), the row itself among them
+    own = found == torch.arange(len(z), dtype=torch.int32)[:, None]
+    own[:, -1] |= ~own.any(1)  # a copy of the row pushed it out: drop the farthest instead
+    return found[~own].view(len(z), k).to(z.device)
+
+
+def count_votes(neighbours: Tensor, y: Tensor, n_classes: int, *, block_size: int = 8192) -> Tensor:
+    """How many of each row's neighbours carry each label: unweighted counts.
+
+    Parameters
+    ----------
+    neighbours : Tensor of shape (n, k), int32 or int64
+    y : Tensor of shape (n,), int64
+        Labels of the rows that ``neighbours`` numbers.
+    n_classes : int
+    block_size : int, default=8192
+        Rows counted at once.
+
+    Returns
+    -------
+    counts : Tensor of shape (n, n_classes), int32
+
+    Examples
+    --------
+    >>> import torch
+    >>> count_votes(torch.tensor([[1, 2], [0, 2], [0, 1]]), torch.tensor([0, 0, 1]), 2).tolist()
+    [[1, 1], [1, 1], [2, 0]]
+    """
+    counts = torch.zeros(len(neighbours), n_classes, dtype=torch.int32, device=y.device)
+    for rows, total in zip(neighbours.split(block_size), counts.split(block_size), strict=True):
+        total.scatter_add_(1, y[rows.long()], torch.ones_like(rows, dtype=torch.int32))  # a view: fills counts
+    return counts
+
+
+def most_votes(counts: Tensor) -> Tensor:
+    """The label with most votes, the smallest label among equals: the same on every device.
+
+    Examples
+    --------
+    >>> import torch
+    >>> most_votes(torch.tensor([[1, 3, 3], [2, 1, 1]])).tolist()
+    [1, 0]
+    """
+    k = counts.shape[1]
+    return (counts.long() * k + torch.arange(k - 1, -1, -1, device=counts.device)).argmax(1)

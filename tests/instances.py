@@ -6,6 +6,8 @@ from robustlabels import (
     ELRClassifier,
     ELRPlusClassifier,
     GCEClassifier,
+    MOITClassifier,
+    MOITPlusClassifier,
     SCEClassifier,
 )
 
@@ -16,6 +18,8 @@ CLASSIFIERS = [
     CoTeachingClassifier(max_epochs=15),
     ELRClassifier(max_epochs=15),
     ELRPlusClassifier(max_epochs=8),
+    MOITClassifier(max_epochs=6),
+    MOITPlusClassifier(max_epochs=6),
 ]
 
 # scikit-learn's own checks that a method cannot pass, with the reason.

@@ -252,7 +252,7 @@ def test_moments_do_not_depend_on_the_bins():
     # Outside the range, in two bins, without regularisation: the mixture's mean and variance are still the sample's.
     x = torch.as_tensor(losses(3, 2000, "heavy"))
     histogram = MixtureHistogram(0.2, 0.3, n_bins=2).update(x)
-    mixture = fit_two_component_mixture(histogram, reg_covar=0.0)
+    mixture = fit_two_component_mixture(histogram, reg_covar=1e-12)
     w, m, v = (torch.tensor(column, dtype=torch.float64) for column in mixture[:3])
     torch.testing.assert_close(w @ m, x.mean())
     torch.testing.assert_close(w @ (v + m**2) - (w @ m) ** 2, x.var(unbiased=False))
@@ -317,6 +317,12 @@ def test_a_mixture_takes_two_values():
     for few in torch.tensor([]), torch.tensor([0.5]), MixtureHistogram(0.0, 1.0):
         with pytest.raises(ValueError, match=r"takes 2 values or more, got [01]"):
             fit_two_component_mixture(few)
+
+
+@pytest.mark.parametrize("reg_covar", [0.0, -1.0, math.nan])
+def test_variances_are_regularised(reg_covar):
+    with pytest.raises(ValueError, match=f"reg_covar must be above 0, got {reg_covar}"):
+        fit_two_component_mixture(torch.tensor([0.0, 1.0]), reg_covar=reg_covar)
 
 
 def test_histograms_of_other_bins_do_not_merge():
