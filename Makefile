@@ -1,0 +1,50 @@
+# `make demo` and `make test` need a machine with Python >= 3.11 and make; `make venv` is all of the set-up.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+# Small networks gain nothing from a second thread, and threads that spin while they wait slow down their neighbours.
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: all venv demo test slow lint types docs benchmark oldest
+
+all: lint types test docs
+
+venv: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all]"
+	touch $@
+
+demo: venv  ## the main job on real images whose wrong labels are known; results in demo/
+	$(BIN)/python -m robustlabels demo
+
+test: venv
+	$(BIN)/python -m pytest -n 2
+
+slow: venv  ## behaviour over seeds; with real data where ROBUSTLABELS_DATA names its folder
+	$(BIN)/python -m pytest -n 2 -m slow
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: venv
+	$(BIN)/mypy
+
+docs: venv
+	$(BIN)/sphinx-build -W -n -b html docs docs/_build/html
+
+benchmark: venv  ## speed ratios
+	$(BIN)/python -m benchmarks run all
+
+oldest: .venv-oldest/installed  ## the contract, and the command line, with the oldest versions we support
+	.venv-oldest/bin/python -m pytest -n 2 tests/test_common.py tests/test_main.py
+
+.venv-oldest/installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet -c constraints-oldest.txt -e ".[test]"
+	touch $@

@@ -1,0 +1,266 @@
+"""The command line: ``robustlabels audit DATA`` ranks the labels of a data set by how wrong they look."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from robustlabels import __version__
+from robustlabels.audit import METHODS, Audit, check_writable, read
+from robustlabels.baselines import CrossEntropyClassifier
+from robustlabels.metrics import detection_report
+from robustlabels.noise import SymmetricNoise
+
+DESCRIPTION = """\
+Find wrong labels: train a network in a way that does not memorise them, and list
+every row with the label the network believes in, most suspicious first."""
+
+EXAMPLES = """\
+examples:
+  robustlabels audit reviews.csv --labels sentiment
+      a table: numbers, categories, dates and text are encoded, gaps filled
+  robustlabels audit species.parquet --labels species --drop id --drop file
+      without the columns that would give the label away
+  robustlabels audit features.npz --method elr+ --epochs 100 --out wrong.csv
+      arrays of rows or of images, saved by numpy.savez(path, X=..., y=...)
+  robustlabels audit photos/ --image-size 64 --skip-corrupt
+      one subfolder of images a class: photos/cat/1.jpg, photos/dog/7.png ...
+
+the columns of the result:
+  row, path    which row, counted from 0 without the header; which image
+  given        the label in the data
+  suggested    the label the network believes in
+  confidence   the probability of the suggested label
+  noise_score  1 - the probability of the given label
+  flagged      1 where the two labels differ, else 0
+
+what to do with it: look at the rows from the top, correct what is wrong, and stop
+where the given labels are right."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands.
+
+    Returns
+    -------
+    parser : ArgumentParser
+    """
+    parser = argparse.ArgumentParser(
+        "robustlabels", description=DESCRIPTION, epilog="robustlabels audit --help has examples."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser(
+        "audit",
+        help="rank the labels of a table, of arrays or of a folder of images",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=audit)
+    command.add_argument("data", metavar="DATA", help="a .csv, .tsv or .parquet table, an .npz, a folder of images")
+    command.add_argument(
+        "--labels", metavar="NAME", help="column of a table (required) or array (default: y) of labels"
+    )
+    command.add_argument("--features", metavar="NAME", default="X", help="array of an .npz to learn from (default: X)")
+    command.add_argument(
+        "--drop", metavar="COLUMN", action="append", default=[], help="column not to learn from; can be repeated"
+    )
+    command.add_argument("--method", choices=METHODS, default="elr", help="default: elr")
+    command.add_argument("--module", metavar="NAME", default="auto", help="mlp, cnn, resnet18 ... (default: auto)")
+    command.add_argument("--out", metavar="FILE", type=Path, default=Path("suspects.csv"), help="default: suspects.csv")
+    command.add_argument("--image-size", metavar="PIXELS", type=int, default=64, help="of a folder (default: 64)")
+    command.add_argument("--skip-corrupt", action="store_true", help="leave out images that cannot be read")
+    command.add_argument("--device", default="auto", help="cpu, cuda, mps (default: auto, the fastest there is)")
+
+    example = commands.add_parser(
+        "demo",
+        help="see it work on images of digits, 40 %% of their labels made wrong",
+        description="Change 40 % of the labels of scikit-learn's digits, audit them, compare with what was changed.",
+    )
+    example.set_defaults(run=demo)
+    example.add_argument("--out", metavar="FOLDER", type=Path, default=Path("demo"), help="default: demo")
+
+    for each in (command, example):
+        each.add_argument("--epochs", metavar="N", type=int, help="default: by the number of rows, at least 50")
+        each.add_argument("--seed", metavar="N", type=int, default=0, help="same seed, same result (default: 0)")
+    return parser
+
+
+def audit(args: argparse.Namespace) -> Audit:
+    """Read, train, write, sum up.
+
+    Parameters
+    ----------
+    args : Namespace
+        Of the command line.
+
+    Returns
+    -------
+    Audit
+    """
+    check_writable(args.out)
+    data = read(
+        args.data,
+        labels=args.labels,
+        features=args.features,
+        drop=args.drop,
+        image_size=args.image_size,
+        skip_corrupt=args.skip_corrupt,
+        seed=args.seed,
+    )
+    if data.notes:
+        print("columns", *data.notes, sep="\n  ")
+    epochs = "auto" if args.epochs is None else args.epochs
+    classifier = METHODS[args.method](
+        args.module, max_epochs=epochs, device=args.device, random_state=args.seed, verbose=1
+    )
+    result = Audit(data, classifier)
+    result.write(args.out)
+    print(result)
+    print(f"written          {args.out}, most suspicious first")
+    if result.interrupted:
+        raise KeyboardInterrupt
+    return result
+
+
+# --- the demonstration ------------------------------------------------------------------------------------------------
+
+
+def demo(args: argparse.Namespace) -> None:
+    """Audit digits whose wrong labels are known.
+
+    Parameters
+    ----------
+    args : Namespace
+        Of the command line.
+    """
+    args.out.mkdir(parents=True, exist_ok=True)
+    source, suspects, picture = (args.out / name for name in ("digits.npz", "suspects.csv", "suspects.png"))
+    digits = load_digits()
+    images = digits.images.astype(np.uint8)[:, None]  # (1797, 1, 8, 8)
+    X, X_test, y, y_test = train_test_split(
+        images, digits.target, test_size=0.25, stratify=digits.target, random_state=args.seed
+    )
+    noise = SymmetricNoise(0.4, random_state=args.seed)
+    y_noisy = noise.flip(y)
+    np.savez(source, X=X, y=y_noisy)
+    print(f"{len(X):,} images of digits, {noise.rate_:.1%} of their labels changed to a wrong one.")
+
+    options = [
+        f"--{name}={value}" for name, value in (("epochs", args.epochs), ("seed", args.seed)) if value is not None
+    ]
+    command = ["audit", str(source), f"--out={suspects}", *options]
+    print("\n$ robustlabels", *command)
+    elr = audit(build_parser().parse_args(command)).classifier
+
+    found = detection_report(elr.noise_scores_, noise.flip_mask_, noise_mask=elr.noise_mask_)
+    logistic = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    proba = cross_val_predict(logistic, X.reshape(len(X), -1), y_noisy, method="predict_proba")
+    plain = detection_report(1 - proba[np.arange(len(y)), y_noisy], noise.flip_mask_).average_precision
+    print("\nThe suspects against the labels that were changed, which the audit did not know:")
+    print(f"  precision          {found.precision:.3f}")
+    print(f"  recall             {found.recall:.3f}")
+    print(f"  average precision  {found.average_precision:.3f}  (out-of-fold logistic regression {plain:.3f})")
+
+    print("\nPlain cross-entropy, same network, batches and epochs:")
+    shared = CrossEntropyClassifier().get_params().keys()
+    settings = {name: value for name, value in elr.get_params().items() if name in shared}
+    cross_entropy = CrossEntropyClassifier(**settings).fit(X, y_noisy)
+    print(f"\nAccuracy after the last epoch, number {elr.n_iter_}  cross-entropy  ELR")
+    for what, rows, labels in (
+        ("new images, right labels", X_test, y_test),
+        ("training images, noisy labels", X, y_noisy),
+    ):
+        print(f"  {what:37}  {cross_entropy.score(rows, labels):13.3f}  {elr.score(rows, labels):.3f}")
+    print(
+        f"  ({1 - noise.rate_:.1%} of the noisy labels are right: above that, wrong labels have been learned by heart)"
+    )
+
+    worst = np.argsort(-elr.noise_scores_, kind="stable")[:32]
+    draw_suspects(picture, X[worst, 0], y_noisy[worst], elr.suggested_labels_[worst], noise.flip_mask_[worst], len(X))
+    print(f"\nsee {suspects} and {picture}")
+
+
+def draw_suspects(path: Path, images: Any, given: Any, suggested: Any, wrong: Any, n_rows: int) -> None:
+    """Save a gallery of suspects whose truth is known.
+
+    Parameters
+    ----------
+    path : Path
+        Of the PNG.
+    images : ndarray of shape (n_images, height, width)
+    given, suggested : ndarray of shape (n_images,)
+        Labels.
+    wrong : ndarray of shape (n_images,), dtype bool
+        True where the given label is wrong indeed.
+    n_rows : int
+        Of the data set the images are from.
+    """
+    try:
+        figure = import_module("matplotlib.figure").Figure(figsize=(10, 6.6), dpi=120)
+    except ImportError as error:
+        raise ImportError('A picture needs matplotlib: pip install "robustlabels[report]".') from error
+    figure.suptitle(
+        f"{wrong.sum()} of the {len(wrong)} most suspicious labels among {n_rows:,} are wrong", fontsize=15, y=0.975
+    )
+    figure.text(0.5, 0.905, "given → suggested     ✓ wrong indeed     ✗ was right", ha="center", fontsize=11)
+    axes = figure.subplots(4, 8, gridspec_kw={"top": 0.84, "bottom": 0.02, "left": 0.02, "right": 0.98, "hspace": 0.35})
+    for axis, image, before, after, hit in zip(axes.flat, images, given, suggested, wrong, strict=False):
+        axis.imshow(image, cmap="gray_r")
+        axis.set_title(f"{before} → {after}  {'✓' if hit else '✗'}", color="#0072b2" if hit else "#d55e00", fontsize=12)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    figure.savefig(path)
+
+
+# --- main -------------------------------------------------------------------------------------------------------------
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    argv : sequence of str or None, default=None
+        The arguments; None takes the command line's.
+
+    Returns
+    -------
+    status : int
+        0; 2 after an error, told in one line; 130 after an interruption, what was learned by then being written.
+    """
+    args = build_parser().parse_args(argv)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: _say("warning", message)
+        try:
+            args.run(args)
+        except (ImportError, OSError, ValueError, FloatingPointError) as error:
+            _say("error", error)
+            return 2
+        except KeyboardInterrupt:
+            _say("error", "interrupted.")
+            return 130
+    return 0
+
+
+def _say(kind: str, message: Any) -> None:
+    text = " ".join(str(message).split()).replace("skip_corrupt=True", "--skip-corrupt")
+    print(f"robustlabels: {kind}: {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

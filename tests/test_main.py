@@ -1,0 +1,351 @@
+"""The command line, end to end on small data; every error in one line, with a way out."""
+
+import errno
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import robustlabels.audit
+from robustlabels.__main__ import draw_suspects, main
+from robustlabels.net import ProgressBar
+
+ROOT = Path(__file__).parents[1]
+WRONG = np.arange(120) % 10 == 7
+COLUMNS = ["given", "suggested", "confidence", "noise_score", "flagged"]
+
+
+@pytest.fixture
+def table():
+    """Numbers, categories, dates and text with gaps; every 10th label is WRONG."""
+    rng = np.random.default_rng(0)
+    kind = np.arange(120) % 3
+    frame = pd.DataFrame(
+        {
+            "weight": rng.normal(size=120) + 6 * kind,
+            "town": np.array(["Lima", "Oslo", "Rome"])[kind],
+            "born": pd.date_range("2020-02-01", periods=120).strftime("%Y-%m-%d"),
+            "remark": [f"{('meow', 'woof', 'hoot')[k]} number {i}" for i, k in enumerate(kind)],
+            "nothing": np.nan,
+        }
+    )
+    frame.loc[::7, "weight"] = np.nan
+    frame.loc[8, "weight"] = np.inf
+    frame.loc[::11, "town"] = None
+    frame.loc[3, "born"] = None
+    frame["species"] = np.array(["cat", "dog", "owl"])[np.where(WRONG, kind + 1, kind) % 3]
+    return frame
+
+
+@pytest.fixture
+def csv(table, tmp_path):
+    path = tmp_path / "table.csv"
+    table.to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def audit(tmp_path, capsys):
+    """Run ``audit`` for a few epochs; status, result, standard output and standard error."""
+
+    def run(data, *options, epochs=3):
+        out = tmp_path / "suspects.csv"
+        status = main(["audit", str(data), "--out", str(out), "--epochs", str(epochs), *map(str, options)])
+        result = pd.read_csv(out, keep_default_na=False) if status == 0 else None
+        return status, result, *capsys.readouterr()
+
+    return run
+
+
+def assert_ranked(result, key, names, given):
+    """All rows once, each with its own label, by falling score."""
+    assert list(result.columns) == [key, *COLUMNS]
+    assert sorted(result[key]) == sorted(names)
+    assert result[key].map(dict(zip(names, given, strict=True))).tolist() == result["given"].tolist()
+    assert result["noise_score"].is_monotonic_decreasing
+    assert ((result["given"] != result["suggested"]) == (result["flagged"] == 1)).all()
+    assert result["confidence"].between(0, 1).all()
+
+
+def assert_refused(status, result, out, err, *words):
+    assert status == 2
+    assert err.startswith("robustlabels: error: ")
+    assert err.count("\n") == 1  # one line, no traceback, no bar: nothing was trained
+    for word in words:
+        assert word in err
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def test_table(audit, csv, table):
+    status, result, out, err = audit(csv, "--labels", "species", epochs=30)
+    assert status == 0
+    assert_ranked(result, "row", range(120), table["species"])
+    assert set(result["row"][:8]) <= set(np.flatnonzero(WRONG))
+    assert "weight: number, 18 missing" in out
+    assert "town: 3 categories, 11 missing -> 4 column(s)" in out
+    assert "born: date, 1 missing -> year, month, day" in out
+    assert "remark: text -> 6 numbers" in out
+    assert "nothing: constant or empty, left out" in out
+    assert "120 in 3 classes" in out
+    assert re.search(r"estimated noise +\d+\.\d%", out)
+    assert re.search(r" [34]  dog -> cat", out)
+    assert re.search(r"30 epochs in [\d.]+ seconds", out)
+    for word in ("30/30", "loss=", "noise=", "samples/s="):
+        assert word in err
+
+
+def test_table_is_read_alike_from_parquet_and_tsv(audit, csv, table, tmp_path):
+    expected = audit(csv, "--labels", "species")[1]
+    table.to_parquet(tmp_path / "table.parquet")
+    table.to_csv(tmp_path / "table.tsv", sep="\t", index=False)
+    for name in ("table.parquet", "table.tsv"):
+        pd.testing.assert_frame_equal(audit(tmp_path / name, "--labels", "species")[1], expected)
+
+
+def test_same_seed_same_result(audit, csv):
+    first, second, other = (audit(csv, "--labels", "species", "--seed", seed)[1] for seed in (1, 1, 2))
+    pd.testing.assert_frame_equal(first, second)
+    assert not first.equals(other)
+
+
+def test_labels_stand_as_in_the_file(audit, csv, table):
+    table["species"] = table["species"].map({"cat": "01", "dog": "NA", "owl": "1.0"})
+    table.to_csv(csv, index=False)
+    audit(csv, "--labels", "species")
+    given = pd.read_csv(csv.parent / "suspects.csv", dtype=str, keep_default_na=False)["given"]
+    assert set(given) == {"01", "NA", "1.0"}
+
+
+def test_dropped_columns(audit, csv):
+    _, _, out, _ = audit(csv, "--labels", "species", "--drop", "remark", "--drop", "born")
+    assert "weight:" in out
+    assert "remark:" not in out
+    assert "born:" not in out
+
+
+@pytest.mark.parametrize("method", robustlabels.audit.METHODS)
+def test_methods(audit, csv, table, method):
+    status, result, *_ = audit(csv, "--labels", "species", "--method", method, "--drop", "remark")
+    assert status == 0
+    assert_ranked(result, "row", range(120), table["species"])
+
+
+def test_wrong_columns(audit, csv):
+    assert_refused(*audit(csv), "--labels COLUMN", "'weight', 'town'")
+    assert_refused(*audit(csv, "--labels", "spcies"), "no column 'spcies'", "mean 'species'?", "'weight', 'town'")
+    assert_refused(*audit(csv, "--labels", "species", "--drop", "twn"), "no column 'twn'", "mean 'town'?")
+    assert_refused(*audit(csv, "--labels", "town"), "11 row(s) have no label", "row 0")
+    assert_refused(*audit(csv, "--labels", "remark"), "'remark' has 120 different values in 120 rows")
+
+
+def test_nothing_to_learn_from(audit, csv, table):
+    table[["nothing", "species"]].to_csv(csv, index=False)
+    assert_refused(*audit(csv, "--labels", "species"), "'nothing'", "constant or empty")
+
+
+def test_tables_extra_missing(audit, csv, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skrub", None)
+    assert_refused(*audit(csv, "--labels", "species"), 'pip install "robustlabels[tables]"')
+
+
+# --- arrays -----------------------------------------------------------------------------------------------------------
+
+
+def test_arrays(audit, blobs, tmp_path):
+    X, y = blobs
+    np.savez(tmp_path / "blobs.npz", X=X, y=y)
+    np.savez(tmp_path / "named.npz", rows=X, kind=y)
+    _, result, out, _ = audit(tmp_path / "blobs.npz")
+    assert_ranked(result, "row", range(200), y)
+    assert "200 in 3 classes" in out
+    _, named, *_ = audit(tmp_path / "named.npz", "--features", "rows", "--labels", "kind")
+    pd.testing.assert_frame_equal(named, result)
+
+
+def test_arrays_missing_or_unfit(audit, blobs, tmp_path):
+    X, y = blobs
+    path = tmp_path / "blobs.npz"
+    np.savez(path, data=X, y=y)
+    assert_refused(*audit(path), "no array 'X'", "data float32 (200, 5)", "--features NAME")
+    np.savez(path, X=X, y=y.astype(object))
+    assert_refused(*audit(path), "y.astype(str)")
+    np.savez(path, X=X, y=y[:-1])
+    assert_refused(*audit(path), "[200, 199]")
+    np.savez(path, X=X, y=np.eye(3)[np.arange(200) % 3])
+    assert_refused(*audit(path), "one label a row", "(200, 3)")
+    np.savez(path, X=X, y=np.full(200, "ant"))
+    assert_refused(*audit(path), "2 classes")
+    path.write_bytes(path.read_bytes()[:1000])
+    assert_refused(*audit(path), "blobs.npz is not an .npz file")
+
+
+# --- folders of images ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Dark and bright images, 12 of each."""
+    rng = np.random.default_rng(0)
+    for name, level in (("dark", 20), ("bright", 200)):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(12):
+            pixels = rng.integers(level, level + 50, size=(10, 10, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.png")
+    return tmp_path / "images"
+
+
+def test_folder(audit, folder):
+    status, result, out, _ = audit(folder, "--image-size", 8)
+    paths = [str(path) for path in folder.rglob("*.png")]
+    assert status == 0
+    assert_ranked(result, "path", paths, [Path(path).parent.name for path in paths])
+    assert "24 in 2 classes" in out
+
+
+@pytest.mark.parametrize("content", [b"no image at all", "half of one"])
+def test_corrupt_image_is_named_and_skipped_when_asked(audit, folder, content):
+    whole = (folder / "dark" / "0.png").read_bytes()
+    corrupt = folder / "dark" / "corrupt.png"
+    corrupt.write_bytes(content if isinstance(content, bytes) else whole[: len(whole) // 2])
+    status, _, _, err = audit(folder, "--image-size", 8)
+    assert status == 2
+    assert str(corrupt) in err
+    assert "--skip-corrupt" in err
+    status, result, _, err = audit(folder, "--image-size", 8, "--skip-corrupt")
+    assert status == 0
+    assert len(result) == 24
+    assert f"warning: Left out 1 file(s) that are corrupt: {corrupt}" in err
+
+
+def test_folder_without_classes(audit, folder):
+    assert_refused(*audit(folder / "dark"), "subfolder")
+
+
+def test_images_extra_missing(audit, folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    assert_refused(*audit(folder), 'pip install "robustlabels[images]"')
+
+
+# --- the file that is written -----------------------------------------------------------------------------------------
+
+
+def test_unwritable_output_is_told_before_training(audit, csv, tmp_path):
+    for out, word in ((tmp_path / "no" / "such.csv", "there is no folder"), (tmp_path, "is not a file")):
+        assert_refused(*audit(csv, "--labels", "species", "--out", out), str(out), word)
+
+
+def test_folder_without_permission(audit, csv, tmp_path, monkeypatch):
+    def refuse(**_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    assert_refused(*audit(csv, "--labels", "species"), "suspects.csv cannot be written: Permission denied")
+
+
+@pytest.mark.parametrize("before", [None, "an older result\n"])
+def test_full_disk_leaves_no_half_file(audit, csv, tmp_path, monkeypatch, before):
+    out = tmp_path / "suspects.csv"
+    if before:
+        out.write_text(before)
+    files = set(tmp_path.iterdir())
+
+    def suspects(self):
+        yield 0, "cat", "cat", 1.0, 0.0, 0
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(robustlabels.audit.Audit, "suspects", suspects)
+    status, _, _, err = audit(csv, "--labels", "species")
+    assert status == 2
+    assert err.endswith(f"error: {out} was not written: No space left on device.\n")
+    assert set(tmp_path.iterdir()) == files
+    assert not before or out.read_text() == before
+
+
+def test_interrupted_fit_is_written_as_far_as_it_got(audit, csv, table, tmp_path, monkeypatch):
+    epochs = []
+
+    def on_epoch_end(self, net):
+        epochs.append(net)
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProgressBar, "on_epoch_end", on_epoch_end)
+    status, _, out, err = audit(csv, "--labels", "species", epochs=10)
+    assert status == 130
+    assert "2 epochs in" in out
+    assert "interrupted" in err
+    assert_ranked(pd.read_csv(tmp_path / "suspects.csv"), "row", range(120), table["species"])
+
+
+def test_interrupted_before_an_epoch_is_done(audit, csv, tmp_path, monkeypatch):
+    def interrupt(self, net):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProgressBar, "on_epoch_begin", interrupt)
+    assert audit(csv, "--labels", "species")[0] == 130
+    assert not (tmp_path / "suspects.csv").exists()
+
+
+# --- the rest ---------------------------------------------------------------------------------------------------------
+
+
+def test_wrong_source(audit, tmp_path):
+    assert_refused(*audit(tmp_path / "absent.csv"), "absent.csv does not exist")
+    (tmp_path / "notes.txt").write_text("")
+    assert_refused(*audit(tmp_path / "notes.txt"), "neither a table (.csv", ".npz", "folder of images")
+    (tmp_path / "empty.csv").write_text("")
+    assert_refused(*audit(tmp_path / "empty.csv", "--labels", "y"), "No columns")
+
+
+def test_wrong_value_of_an_option(audit, csv):
+    assert_refused(*audit(csv, "--labels", "species", epochs=0), "got 0")
+    assert_refused(*audit(csv, "--labels", "species", "--device", "abacus"), "'abacus'")
+
+
+def test_help(capsys):
+    for command, words in (
+        ([], ["audit", "demo"]),
+        (["audit"], ["--labels", "--skip-corrupt", "audit reviews.csv", "most suspicious first", "noise_score"]),
+        (["demo"], ["40 %", "--out"]),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main([*command, "--help"])
+        assert stop.value.code == 0
+        out = capsys.readouterr().out
+        assert all(word in out for word in words)
+    with pytest.raises(SystemExit) as stop:
+        main(["audit", "data.csv", "--method", "magic"])
+    assert stop.value.code == 2
+    assert "co-teaching" in capsys.readouterr().err
+
+
+def test_demo(tmp_path, capsys):
+    assert main(["demo", "--out", str(tmp_path / "demo"), "--epochs", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "1,347 images of digits, 40.0% of their labels" in out
+    for word in ("precision", "recall", "average precision", "logistic regression", "cross-entropy  ELR", "2 epochs"):
+        assert word in out
+    result = pd.read_csv(tmp_path / "demo" / "suspects.csv")
+    with np.load(tmp_path / "demo" / "digits.npz") as stored:
+        assert_ranked(result, "row", range(1347), stored["y"])
+    with Image.open(tmp_path / "demo" / "suspects.png") as picture:
+        assert picture.size == (1200, 792)
+
+
+def test_fewer_suspects_than_places(tmp_path):
+    draw_suspects(tmp_path / "few.png", np.zeros((2, 8, 8)), [1, 2], [3, 4], np.array([True, False]), 2)
+    assert (tmp_path / "few.png").exists()
+
+
+def test_the_example_of_the_readme_runs():
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    names: dict = {}
+    exec(example, names)
+    assert names["clf"].noise_rate_ == pytest.approx(0.4, abs=0.02)
+    assert len(example.splitlines()) <= 15
