@@ -67,6 +67,7 @@ from robustlabels import (
     ELRClassifier,
     ELRPlusClassifier,
     GCEClassifier,
+    MOITClassifier,
     SCEClassifier,
     detection_report,
 )
@@ -82,6 +83,7 @@ METHODS = {
     "coteaching": CoTeachingClassifier,
     "elr": ELRClassifier,
     "elr+": ELRPlusClassifier,
+    "moit": MOITClassifier,
 }
 
 SIMULATED = {
@@ -208,7 +210,8 @@ def make_classifier(
 ) -> Any:
     """The published settings, ELR's for a baseline that has none; with ``epochs`` the schedule's steps move along."""
     cls = METHODS[method]
-    setting = setting or ("cifar10-asym" if noise.startswith("asym") else "cifar10-sym")
+    elr_setting = "cifar10-asym" if noise.startswith("asym") else "cifar10-sym"
+    setting = setting or ("cifar10" if issubclass(cls, MOITClassifier) else elr_setting)
     if hasattr(cls, "from_paper"):
         clf = cls.from_paper(setting)
     else:

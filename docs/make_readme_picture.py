@@ -1,4 +1,4 @@
-"""README's picture and table: six methods on digits with 40 % wrong labels, five seeds.
+"""README's picture and table: all methods on digits with 40 % wrong labels, five seeds.
 
 Run ``OMP_NUM_THREADS=1 python docs/make_readme_picture.py``; in five to ten minutes it writes
 ``docs/images/readme.png`` and prints the table.
@@ -63,16 +63,18 @@ def draw(curves, clf, X, y_noisy, wrong):
         axis.plot(epochs, runs.mean(0), color=COLOURS[method], linewidth=2)
         axis.fill_between(epochs, runs.min(0), runs.max(0), color=COLOURS[method], alpha=0.2, linewidth=0)
         axis.text(epochs[-1], runs.mean(0)[-1] - 4, label, color=COLOURS[method], fontsize=13, ha="right", va="top")
-    axis.set(xlabel="epoch", ylabel="accuracy on new images, %", ylim=(40, 101), xlim=(1, epochs[-1]))
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.set_title(
-        "40 % of the training labels are wrong:\ncross-entropy learns them by heart, ELR does not", fontsize=12
+    axis.set(
+        xlabel="epoch (mean and range over five seeds)",
+        ylabel="accuracy on new images, %",
+        ylim=(40, 101),
+        xlim=(1, epochs[-1]),
     )
+    axis.spines[["top", "right"]].set_visible(False)
+    left.suptitle("40 % of the training labels are wrong:\ncross-entropy learns them by heart, ELR does not", y=0.97)
 
     worst = np.argsort(-clf.noise_scores_, kind="stable")[:15]
     right.suptitle(
         f"The {len(worst)} labels that ELR finds most suspicious:\n{wrong[worst].sum()} are wrong (given → suggested)",
-        fontsize=12,
         y=0.97,
     )
     axes = right.subplots(3, 5, gridspec_kw={"left": 0.03, "right": 0.97, "top": 0.77, "bottom": 0.02, "hspace": 0.42})

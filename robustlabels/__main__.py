@@ -44,7 +44,7 @@ the columns of the result:
   suggested    the label the network believes in
   confidence   the probability of the suggested label
   noise_score  1 - the probability of the given label
-  flagged      1 where the two labels differ, else 0
+  flagged      1 where the method takes the given label for wrong, else 0
 
 what to do with it: look at the rows from the top, correct what is wrong, and stop
 where the given labels are right."""

@@ -22,6 +22,7 @@ from robustlabels.base import BaseNoisyLabelClassifier
 from robustlabels.baselines import CoTeachingClassifier, CrossEntropyClassifier, GCEClassifier, SCEClassifier
 from robustlabels.datasets import load_image_folder
 from robustlabels.elr import ELRClassifier, ELRPlusClassifier
+from robustlabels.moit import MOITClassifier, MOITPlusClassifier
 from robustlabels.net import replace_file
 
 __all__ = ["METHODS", "Audit", "Data", "check_writable", "read"]
@@ -29,6 +30,8 @@ __all__ = ["METHODS", "Audit", "Data", "check_writable", "read"]
 METHODS: dict[str, type[BaseNoisyLabelClassifier]] = {
     "elr": ELRClassifier,
     "elr+": ELRPlusClassifier,
+    "moit": MOITClassifier,
+    "moit+": MOITPlusClassifier,
     "ce": CrossEntropyClassifier,
     "gce": GCEClassifier,
     "sce": SCEClassifier,
@@ -303,8 +306,8 @@ class Audit:
 
     def __str__(self) -> str:
         clf, y = self.classifier, self.data.y
-        flagged = clf.noise_mask_
-        pairs = Counter(zip(y[flagged].tolist(), clf.suggested_labels_[flagged].tolist(), strict=True))
+        flagged, differ = clf.noise_mask_, clf.suggested_labels_ != y
+        pairs = Counter(zip(y[differ].tolist(), clf.suggested_labels_[differ].tolist(), strict=True))
         lines = [
             f"rows             {len(y):,} in {len(clf.classes_)} classes",
             f"estimated noise  {clf.noise_rate_:.1%}",

@@ -152,7 +152,7 @@ class TargetMemory(nn.Module):
         target : Tensor of shape (b, n_classes)
             After the update, not finite where p is not.
         """
-        values = target = self.read(index).lerp_(p, 1 - self.beta)
+        values = target = self.read(index).lerp_(p.float(), 1 - self.beta)
         place = torch.where(p[:, 0].isfinite(), index, self.n_samples)
         if self.sparse:
             values, classes = target.topk(self._whole("values").shape[1], dim=1)

@@ -529,8 +529,8 @@ class MOITClassifier(BaseNoisyLabelClassifier):
         MOIT+: a second stage with a fresh classifier on the clean rows.
     finetune_epochs : float or int, default=0.28
         Its length, as a fraction of the epochs or in epochs.
-    finetune_lr : float, default=0.1
-        Its learning rate, as a fraction of ``lr``.
+    finetune_lr : float, default=1.0
+        Its learning rate at the start, as a fraction of ``lr``.
     finetune_bootstrap : float, default=0.2
         Share of the network's own hard guess in its targets, from 43 % of its epochs on.
     **params : dict
@@ -584,9 +584,9 @@ class MOITClassifier(BaseNoisyLabelClassifier):
         "optimizer__momentum": 0.9,
         "optimizer__weight_decay": 1e-4,
         "n_neighbors": 250,
-        "correction_start": 130,
+        "correction_start": 0.52,  # after 130
         "ssl_targets": "code",
-        "finetune_epochs": 70,
+        "finetune_epochs": 0.28,  # 70
         "finetune_lr": 0.01,
     }
 
@@ -611,7 +611,7 @@ class MOITClassifier(BaseNoisyLabelClassifier):
         backend: str = "exact",
         finetune: bool = False,
         finetune_epochs: float = 0.28,
-        finetune_lr: float = 0.1,
+        finetune_lr: float = 1.0,
         finetune_bootstrap: float = 0.2,
         **params: Any,
     ) -> None:

@@ -223,8 +223,9 @@ def test_data_arrive_in_two_transfers(home, tmp_path):
 def test_baselines_train_as_elr_does(method):
     params = cifar10.make_classifier(method, "sym40").get_params()
     elr = cifar10.make_classifier("elr", "sym40").get_params()
-    if method == "elr+":
-        assert (params["module"], params["lr_schedule"]) == ("preact_resnet18", {150: 0.1})
+    own = {"elr+": {150: 0.1}, "moit": {124: 0.1, 199: 0.1}}
+    if method in own:
+        assert (params["module"], params["lr_schedule"]) == ("preact_resnet18", own[method])
     else:
         shared = ["module", "max_epochs", "batch_size", "lr", "lr_schedule", "augment", "optimizer"]
         shared += ["optimizer__momentum", "optimizer__weight_decay"]

@@ -497,6 +497,6 @@ def test_bad_parameters_are_named(blobs, params, message):
 
 def test_from_paper_holds_the_scripts_settings():
     clf = MOITClassifier.from_paper("cifar10")
-    assert (clf.n_neighbors, clf.memory_size, clf.correction_start, clf.ssl_targets) == (250, 2000, 130, "code")
+    assert (clf.n_neighbors, clf.memory_size, clf.correction_start, clf.ssl_targets) == (250, 2000, 0.52, "code")
     factor = clf._lr_factor()
     assert [factor(e, 250) for e in (123, 124, 199)] == pytest.approx([1, 0.1, 0.01])
