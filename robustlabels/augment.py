@@ -651,8 +651,12 @@ def check(augment: Augment, x: Tensor) -> None:
     ValueError: augment must keep the shape (2, 4), got (2, 1) from <function <lambda> at ...>.
     """
     before = x.clone()
-    with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
-        out = augment(x, generator=None)
+    outs = []
+    for _ in range(2):
+        with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+            torch.manual_seed(0)
+            outs.append(augment(x, generator=None))
+    out, again = outs
     if not isinstance(out, Tensor):
         raise ValueError(f"augment must return a tensor, got {type(out).__name__} from {augment!r}.")
     for what in ("shape", "dtype", "device"):
@@ -664,3 +668,8 @@ def check(augment: Augment, x: Tensor) -> None:
         raise ValueError(f"augment must return a new tensor, but its input was changed in place by {augment!r}.")
     if out.isnan().any() and not x.isnan().any():
         raise ValueError(f"augment must not return NaN where there was none; {augment!r} did.")
+    if not torch.equal(out.nan_to_num(), again.nan_to_num()):
+        raise ValueError(
+            "augment must draw from torch's generator, or from the one it is given, so that a seed repeats a fit; "
+            f"{augment!r} gave two answers to one seed."
+        )

@@ -96,7 +96,7 @@ def interpolated_contrastive_loss(
     counts = z.new_zeros(n_classes).index_add(0, candidate_y, torch.ones_like(candidate_y, dtype=z.dtype))
 
     here = torch.arange(2 * b, device=z.device)
-    similarity = z @ candidates.T / temperature  # (2b, m)
+    similarity = (z / temperature) @ candidates.T  # (2b, m)
     self_similarity = similarity[here, offset + here]
     similarity = similarity.scatter(1, (offset + here)[:, None], -torch.inf)
     normaliser = torch.logsumexp(similarity, dim=1)  # (2b,), over all candidates but the row itself

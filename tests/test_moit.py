@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from benchmarks import moit_quality
 from robustlabels import CrossEntropyClassifier, MOITClassifier, MOITPlusClassifier, moit
+from robustlabels.augment import GaussianNoise
 from robustlabels.functional import most_votes, nearest_neighbours
 from robustlabels.moit import (
     MemoryBank,
@@ -19,6 +21,7 @@ from robustlabels.moit import (
     interpolated_contrastive_loss,
     two_pass_votes,
 )
+from robustlabels.noise import SymmetricNoise
 from robustlabels.objective import Batch
 
 
@@ -488,6 +491,7 @@ def test_views_that_cannot_differ_are_warned_about(blobs):
         ({"augment": lambda x: x[:, :2]}, "shape"),
         ({"augment": lambda x: x.double()}, "dtype"),
         ({"augment": lambda x: x * float("nan")}, "NaN"),
+        ({"augment": lambda x: x + float(np.random.default_rng().random())}, "two answers to one seed"),
     ],
 )
 def test_bad_parameters_are_named(blobs, params, message):
@@ -500,3 +504,57 @@ def test_from_paper_holds_the_scripts_settings():
     assert (clf.n_neighbors, clf.memory_size, clf.correction_start, clf.ssl_targets) == (250, 2000, 0.52, "code")
     factor = clf._lr_factor()
     assert [factor(e, 250) for e in (123, 124, 199)] == pytest.approx([1, 0.1, 0.01])
+
+
+@pytest.mark.slow
+def test_oracle_9_behaviour_on_a_mixture():
+    """Views of sd 1 around rows of unit noise: the classification recovers, and the flags are right."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(4, 50))
+    centres *= 3.5 / np.linalg.norm(centres, axis=1, keepdims=True)
+    y = rng.integers(4, size=6000)
+    X = (centres[y] + rng.normal(size=(6000, 50))).astype(np.float32)
+    noise = SymmetricNoise(0.4, random_state=0)
+    noisy = noise.flip(y[:3000])
+    shared = {
+        "module": "mlp",
+        "max_epochs": 40,
+        "batch_size": 64,
+        "lr": 0.02,
+        "lr_schedule": {20: 0.1, 32: 0.1},
+        "random_state": 0,
+        "device": "cpu",
+    }
+    clf = MOITClassifier(
+        augment=GaussianNoise(1.0), projection_dim=64, memory_size=800, n_neighbors=100, correction_start=20, **shared
+    ).fit(X[:3000], noisy)
+    plain = CrossEntropyClassifier(**shared).fit(X[:3000], noisy)
+    assert clf.score(X[3000:], y[3000:]) > 0.93
+    assert (~noise.flip_mask_[clf.clean_mask_]).mean() > 0.95
+    assert plain.score(X[3000:], y[3000:]) < 0.75
+
+
+@pytest.mark.slow
+def test_digits_over_seeds():
+    """Defaults, 40 % symmetric noise: twenty points over cross-entropy, and balanced flags of which .95 are right."""
+    gains, precisions = [], []
+    for seed in range(5):
+        problem = moit_quality.digits(seed)
+        plain = CrossEntropyClassifier(random_state=seed, device="cpu").fit(problem.X, problem.y)
+        clf = MOITClassifier(random_state=seed, device="cpu").fit(problem.X, problem.y)
+        gains.append(clf.score(problem.X_test, problem.y_test) - plain.score(problem.X_test, problem.y_test))
+        precisions.append((~problem.wrong[clf.clean_mask_]).mean())
+    assert np.mean(gains) >= 0.2
+    assert np.mean(precisions) >= 0.95
+    assert min(precisions) >= 0.93
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("data_home")
+def test_news_with_human_labels():
+    problem = moit_quality.noisyag_news(0)
+    figures = {name: make() for name, make in moit_quality.methods(problem, 0) if name not in ("ELR", "CE", "MOIT+")}
+    linear = figures["logistic regression"]
+    dropped = next(value for name, value in figures.items() if name.startswith("k-NN"))
+    assert figures["MOIT"]["accuracy"] >= linear["accuracy"] + 0.02
+    assert figures["MOIT"]["accuracy"] >= dropped["accuracy"]
