@@ -340,8 +340,8 @@ class BaseNoisyLabelClassifier(
         Rows: believed class, columns: given label, each row summing to one.
     net_ : RobustNet
         The trained skorch net; ``net_.history`` is the learning curve.
-    n_features_in_, feature_names_in_, input_shape_
-        What X looked like.
+    n_features_in_, feature_names_in_, input_shape_, input_bytes_
+        What X looked like; ``input_bytes_`` tells images of uint8, which reach the network divided by 255.
     """
 
     def __init__(

@@ -59,12 +59,20 @@ def read_X(estimator: Any, X: Any, y: Any = None, *, reset: bool, image_size: in
         X = validate_data(estimator, X, reset=reset, allow_nd=True, dtype=None if mapped else [np.float32, np.uint8])
     if y is not None:
         check_consistent_length(X, y)
+    scaled = len(X.shape) > 2 and X.dtype == np.uint8  # images of bytes reach the network divided by 255
     if reset:
         estimator.input_shape_ = tuple(X.shape[1:])
+        estimator.input_bytes_ = bool(scaled)
     elif tuple(X.shape[1:]) != estimator.input_shape_:
         raise ValueError(
             f"X has rows of shape {tuple(X.shape[1:])}, but {name} was fitted on rows of shape "
             f"{estimator.input_shape_}; resize or reorder them first."
+        )
+    elif scaled != estimator.input_bytes_:
+        was, now = ("uint8", str(X.dtype)) if estimator.input_bytes_ else ("float", "uint8")
+        raise ValueError(
+            f"X holds images of {now}, but {name} was fitted on images of {was}: bytes are divided by 255, others "
+            "are taken as they are. Give both in one type, with X.astype(...)."
         )
     return X
 

@@ -483,3 +483,14 @@ def test_resume_after_a_kill_in_another_process(blobs, tmp_path):
 def test_rows_of_any_shape_through_the_mlp(shape):
     X = np.random.default_rng(0).normal(size=(30, *shape)).astype(np.float32)
     assert elr(module="mlp", max_epochs=1).fit(X, np.arange(30) % 2).predict(X).shape == (30,)
+
+
+def test_bytes_and_floats_are_not_confused():
+    X = np.random.default_rng(0).integers(0, 256, size=(20, 3, 8, 8), dtype=np.uint8)
+    y = np.arange(20) % 2
+    clf = elr(max_epochs=1).fit(X, y)
+    with pytest.raises(ValueError, match="images of float32, but ELRClassifier was fitted on images of uint8"):
+        clf.predict(X.astype(np.float32))
+    with pytest.raises(ValueError, match="images of uint8, but ELRClassifier was fitted on images of float"):
+        elr(max_epochs=1).fit(X.astype(np.float32), y).predict(X)
+    assert clf.predict(X).shape == (20,)
