@@ -23,9 +23,9 @@ a run that came to its end deletes its own.
 takes 64 MiB at most, send ``cifar10_train_1.npz``, ``cifar10_test.npz`` and ``cifar10n_labels.npz`` first and
 ``cifar10_train_2.npz`` next, and after each collect them in a folder that survives between commands::
 
-    python benchmarks/cifar10.py --stage inbox --data-home /tmp/cifar10     # exits with 75: train_2 is still missing
-    python benchmarks/cifar10.py --stage inbox --data-home /tmp/cifar10 && \
-        python benchmarks/cifar10.py --data-home /tmp/cifar10 --method elr --noise sym40 --results out/cifar10.jsonl
+    python benchmarks/cifar10.py --stage inbox --data-home staged     # exits with 75: train_2 is still missing
+    python benchmarks/cifar10.py --stage inbox --data-home staged && \
+        python benchmarks/cifar10.py --data-home staged --method elr --noise sym40 --results out/cifar10.jsonl
 
 Where the package is not installed, set ``PYTHONPATH`` to the root of the checkout.
 """

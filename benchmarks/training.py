@@ -70,7 +70,7 @@ def bare_loop(
 ) -> nn.Module:
     """What one would write: the reference of every ratio here."""
     module = copy.deepcopy(module).train()
-    optimizer = torch.optim.SGD(module.parameters(), **SGD)
+    optimizer = torch.optim.SGD(module.parameters(), **SGD, fused=True)  # as ours is
     inputs, labels = torch.from_numpy(x), torch.from_numpy(y)
     for _ in range(epochs):
         for index in torch.randperm(len(inputs)).split(batch_size):

@@ -1,0 +1,471 @@
+"""Accuracy under label noise, and how well the wrong labels are found: every method in the same loop, over seeds.
+
+::
+
+    python -m benchmarks.robustness                                    # all that is not stored yet, cheap sets first
+    python -m benchmarks.robustness --set digits --methods CE ELR --seeds 0 1
+    python -m benchmarks.robustness --table                            # docs/benchmarks/robustness.inc from the lines
+
+A seed fixes split, noise and network. Methods of one table share network, optimizer, schedule, batches, epochs,
+split and noise: the package's defaults unless :data:`PROBLEMS` says otherwise. Every number is of the last epoch. A run
+is one line of ``docs/benchmarks/results/robustness.jsonl`` and is not repeated while its settings stay what they were.
+CIFAR-10 features and Fashion-MNIST are read from the folder ``ROBUSTLABELS_DATA``.
+
+Seconds are CPU time of one thread, fit and scores together: neighbours on the machine disturb it less than they do a
+clock. Peak memory is of the whole process: Python, torch and reading the data included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+import torch
+from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import robustlabels
+from benchmarks.nets import PlainCNN
+from robustlabels.base import default_batch_size, default_max_epochs
+from robustlabels.datasets import load_cifar10_features, load_fashion_mnist
+from robustlabels.metrics import detection_report
+from robustlabels.noise import PairNoise, SymmetricNoise
+
+DOCS = Path(__file__).parents[1] / "docs" / "benchmarks"
+LINES = DOCS / "results" / "robustness.jsonl"
+TABLE = DOCS / "robustness.inc"
+
+METHODS = {
+    "CE": robustlabels.CrossEntropyClassifier,
+    "GCE": robustlabels.GCEClassifier,
+    "SCE": robustlabels.SCEClassifier,
+    "Co-teaching": robustlabels.CoTeachingClassifier,
+    "ELR": robustlabels.ELRClassifier,
+    "ELR+": robustlabels.ELRPlusClassifier,
+}
+OUT_OF_FOLD = "LR out of fold"
+"""Logistic regression on standardised columns; scores are 1 - p(given label) by 5-fold cross-validation."""
+
+
+# -- The problems -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training rows with the labels they are given and the true ones, and clean test rows."""
+
+    X: np.ndarray
+    given: np.ndarray
+    true: np.ndarray
+    X_test: np.ndarray
+    y_test: np.ndarray
+
+
+def relabelled(y: np.ndarray, labels: str, seed: int) -> np.ndarray:
+    """Labels ``y`` under the noise called "clean", "sym40" or "pair40"; exactly 40 % wrong, never by the true class."""
+    if labels == "clean":
+        return y
+    noise = {"sym40": SymmetricNoise, "pair40": PairNoise}[labels]
+    return noise(0.4, random_state=seed).flip(y)
+
+
+def small_table(load: Callable[..., Any], labels: str, seed: int) -> Split:
+    """A set of scikit-learn's, raw, 70 % of it for training."""
+    X, y = load(return_X_y=True)
+    X_train, X_test, y_train, y_test = train_test_split(
+        X.astype(np.float32), y, test_size=0.3, random_state=seed, stratify=y
+    )
+    return Split(X_train, relabelled(y_train, labels, seed), y_train, X_test, y_test)
+
+
+@cache
+def _read(load: Callable[..., Any]) -> Any:
+    return load()
+
+
+def published(load: Callable[..., Any], rows: int, labels: str, seed: int) -> Split:
+    """``rows`` training rows drawn at random from a published set, and its whole test part."""
+    data = _read(load)
+    chosen = np.random.default_rng(seed).permutation(len(data.X_train))[:rows]
+    true = data.y_train[chosen]
+    given = data.y_noisy[labels][chosen] if labels in data.y_noisy else relabelled(true, labels, seed)
+    return Split(data.X_train[chosen], given, true, data.X_test, data.y_test)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A set, the labels it is tried with, and what its runs share."""
+
+    title: str
+    rows: int
+    split: Callable[[str, int], Split]
+    labels: Sequence[str]
+    shared: dict[str, Any] = field(default_factory=dict)
+    seeds: Sequence[int] = range(5)
+    methods: Sequence[str] = (*METHODS, OUT_OF_FOLD)
+
+
+PROBLEMS = {
+    "digits": Problem(
+        "Digits: 1257 images of 8 x 8 pixels as rows, 10 classes, 540 test rows",
+        1257,
+        lambda labels, seed: small_table(load_digits, labels, seed),
+        ("clean", "sym40"),
+    ),
+    "iris": Problem(
+        "Iris: 105 rows, 4 columns, 3 classes, 45 test rows",
+        105,
+        lambda labels, seed: small_table(load_iris, labels, seed),
+        ("clean", "sym40"),
+    ),
+    "wine": Problem(
+        "Wine: 124 rows, 13 raw columns, 3 classes, 54 test rows",
+        124,
+        lambda labels, seed: small_table(load_wine, labels, seed),
+        ("clean", "sym40"),
+    ),
+    "cifar10_feats": Problem(
+        "CIFAR-10 features: 50 000 rows, 128 columns, 10 classes, 10 000 test rows",
+        50_000,
+        lambda labels, seed: published(load_cifar10_features, 50_000, labels, seed),
+        ("worse", "sym40", "clean"),
+        {"module__width": 512, "module__depth": 1, "max_epochs": 25},
+    ),
+    "fashion_mnist": Problem(
+        "Fashion-MNIST: 10 000 images of 28 x 28 pixels, 10 classes, 10 000 test images",
+        10_000,
+        lambda labels, seed: published(load_fashion_mnist, 10_000, labels, seed),
+        ("sym40", "clean"),
+        {"module": PlainCNN, "max_epochs": 40},
+        seeds=range(3),
+        methods=("CE", "ELR"),
+    ),
+}
+LABELS = {
+    "clean": "clean labels",
+    "sym40": "40 % symmetric flips",
+    "pair40": "40 % pair flips",
+    "worse": "CIFAR-10N's worse labels",
+}
+
+
+# -- One run ----------------------------------------------------------------------------------------------------------
+
+
+def measure(estimator: Any, split: Split) -> dict[str, Any]:
+    """Fit on the given labels, and compare with the true ones.
+
+    Returns
+    -------
+    dict
+        ``test_accuracy`` (true labels), ``fitted_labels`` (accuracy on the given training labels), ``flagged`` and
+        ``mean_score`` (two estimates of the noise rate), ``true_rate``, ``cpu_seconds``; and, where some label is
+        wrong, ``average_precision``, ``precision`` and ``recall`` of the suspects.
+    """
+    start = time.process_time()
+    estimator.fit(split.X, split.given)
+    seconds = time.process_time() - start
+    result = {
+        "test_accuracy": float(np.mean(estimator.predict(split.X_test) == split.y_test)),
+        "fitted_labels": float(np.mean(estimator.predict(split.X) == split.given)),
+        "flagged": float(estimator.noise_rate_),
+        "mean_score": float(estimator.noise_scores_.mean()),
+        "true_rate": float(np.mean(split.given != split.true)),
+        "cpu_seconds": seconds,
+    }
+    return result | detection(estimator.noise_scores_, split, estimator.noise_mask_)
+
+
+def measure_out_of_fold(split: Split) -> dict[str, Any]:
+    """The same of logistic regression; only the numbers that it has."""
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    start = time.process_time()
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    proba = cross_val_predict(model, split.X, split.given, cv=folds, method="predict_proba")
+    seconds = time.process_time() - start
+    given = np.searchsorted(np.unique(split.given), split.given)
+    model.fit(split.X, split.given)
+    result = {
+        "test_accuracy": float(model.score(split.X_test, split.y_test)),
+        "fitted_labels": float(model.score(split.X, split.given)),
+        "true_rate": float(np.mean(split.given != split.true)),
+        "cpu_seconds": seconds,
+    }
+    return result | detection(1 - proba[np.arange(len(given)), given], split, proba.argmax(1) != given)
+
+
+def detection(scores: np.ndarray, split: Split, mask: np.ndarray) -> dict[str, float]:
+    """Average precision of the scores, precision and recall of the mask; nothing where every label is right."""
+    wrong = split.given != split.true
+    if not wrong.any():
+        return {}
+    report = detection_report(scores, wrong, noise_mask=mask)
+    numbers = {"average_precision": report.average_precision, "precision": report.precision, "recall": report.recall}
+    return {name: float(value) for name, value in numbers.items() if value is not None}
+
+
+def isolated(function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Call in a forked process, whose peak memory is its own."""
+    context = multiprocessing.get_context("fork")
+    receive, send = context.Pipe(duplex=False)
+
+    def work() -> None:
+        result = function()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+        send.send(result | {"peak_mib": peak})
+
+    process = context.Process(target=work)
+    process.start()
+    send.close()
+    try:
+        return receive.recv()
+    except EOFError:
+        process.join()
+        raise SystemExit(f"a run ended with status {process.exitcode}; its traceback is above") from None
+    finally:
+        process.join()
+
+
+# -- What is stored ---------------------------------------------------------------------------------------------------
+
+
+def settings(name: str, labels: str, method: str, seed: int, estimator: Any, n: int) -> dict[str, Any]:
+    """Everything a run depends on, as JSON has it."""
+    run = {"set": name, "rows": n, "labels": labels, "method": method, "seed": seed, "params": {}}
+    if estimator is None:
+        return run
+    params = estimator.get_params(deep=False)
+    if params["batch_size"] == "auto":
+        params["batch_size"] = default_batch_size(n)
+    if params["max_epochs"] == "auto":
+        params["max_epochs"] = default_max_epochs(n, params["batch_size"])
+    elsewhere = {"random_state", "verbose", "callbacks", "checkpoint", "warm_start", "device"}
+    kept = {k: v if _plain(v) else getattr(v, "__name__", repr(v)) for k, v in params.items() if k not in elsewhere}
+    return run | {"params": dict(sorted(kept.items()))}
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def stored(path: Path) -> list[dict[str, Any]]:
+    """Lines of a file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def find(lines: Sequence[dict[str, Any]], run: dict[str, Any]) -> dict[str, Any] | None:
+    """The last line with these settings; a parameter that came later than the line does not count, at its default."""
+    for line in reversed(lines):
+        old = line["settings"]
+        if {**old, "params": None} == {**run, "params": None} and all(
+            name in run["params"] and run["params"][name] == value for name, value in old.get("params", {}).items()
+        ):
+            return line
+    return None
+
+
+def store(path: Path, line: dict[str, Any]) -> None:
+    """Append a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def environment() -> dict[str, str]:
+    """Machine and versions."""
+    cpu = platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), cpu)
+    except OSError:
+        pass
+    return {
+        "cpu": cpu,
+        "threads": str(torch.get_num_threads()),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "scikit-learn": sklearn.__version__,
+        "robustlabels": robustlabels.__version__,
+    }
+
+
+# -- Runs and table ---------------------------------------------------------------------------------------------------
+
+
+def runs(
+    sets: Sequence[str], methods: Sequence[str] | None = None, seeds: Sequence[int] | None = None
+) -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, Any]]]]:
+    """Settings of every run and what carries it out, set by set, noise by noise, method by method."""
+    for name in sets:
+        problem = PROBLEMS[name]
+        for labels in problem.labels:
+            for method in methods or problem.methods:
+                for seed in problem.seeds if seeds is None else seeds:
+                    yield run(name, labels, method, seed)
+
+
+def run(name: str, labels: str, method: str, seed: int) -> tuple[dict[str, Any], Callable[[], dict[str, Any]]]:
+    """Settings of one run, and what carries it out."""
+    problem = PROBLEMS[name]
+    if method == OUT_OF_FOLD:
+        wanted = settings(name, labels, method, seed, None, problem.rows)
+        return wanted, lambda: measure_out_of_fold(problem.split(labels, seed))
+    estimator = METHODS[method](**problem.shared, random_state=seed)
+    wanted = settings(name, labels, method, seed, estimator, problem.rows)
+    return wanted, lambda: measure(estimator, problem.split(labels, seed))
+
+
+def mean_sd(values: Sequence[float], digits: int = 3) -> str:
+    """Mean ± standard deviation over seeds."""
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
+
+
+COLUMNS = {
+    "test accuracy": ("test_accuracy", 3),
+    "accuracy on the given training labels": ("fitted_labels", 3),
+    "suspects' AP": ("average_precision", 3),
+    "precision": ("precision", 3),
+    "recall": ("recall", 3),
+    "flagged": ("flagged", 3),
+    "CPU seconds": ("cpu_seconds", 1),
+    "peak MiB": ("peak_mib", 0),
+}
+
+
+def collect() -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+    """Results by set, labels and method: stored lines whose settings are today's."""
+    lines = stored(LINES)
+    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    names = {line["settings"]["set"] for line in lines}
+    for name in [n for n in PROBLEMS if n in names]:
+        for wanted, _ in runs([name], methods=[*METHODS, OUT_OF_FOLD]):
+            line = find(lines, wanted)
+            if line is not None:
+                found.setdefault((name, wanted["labels"], wanted["method"]), []).append(line)
+    return found
+
+
+def tables(found: dict[tuple[str, str, str], list[dict[str, Any]]]) -> str:
+    """The page's include file."""
+    lines = [line for group in found.values() for line in group]
+    machines = sorted({", ".join(f"{k} {v}" for k, v in line["environment"].items()) for line in lines})
+    text = [
+        ".. Made by: python -m benchmarks.robustness --table",
+        "",
+        "Mean ± standard deviation over seeds, at the last epoch. *Flagged* is the estimated noise rate. Made by "
+        "``python -m benchmarks.robustness`` on: " + "; ".join(machines) + ".",
+        "",
+    ]
+    for name, labels in dict.fromkeys((name, labels) for name, labels, _ in found):
+        groups = {method: group for (n, lab, method), group in found.items() if (n, lab) == (name, labels)}
+        rates = [line["result"]["true_rate"] for group in groups.values() for line in group]
+        params = next((g[0]["settings"]["params"] for m, g in groups.items() if m != OUT_OF_FOLD), None)
+        plan = f", batch {params['batch_size']}, {params['max_epochs']} epochs" if params else ""
+        seeds = sorted({line["settings"]["seed"] for group in groups.values() for line in group})
+        title = f"{PROBLEMS[name].title}; {LABELS[labels]} ({np.mean(rates):.1%} wrong){plan}"
+        text += [
+            f".. csv-table:: {title}; seeds {seeds[0]} to {seeds[-1]}",
+            f"   :header: {_row(['method', *COLUMNS])}",
+            "",
+        ]
+        for method, group in groups.items():
+            n = "" if len(group) == len(seeds) else f" ({len(group)} seed{'s' if len(group) > 1 else ''})"
+            cells = [method + n]
+            for column, digits in COLUMNS.values():
+                values = [line["result"][column] for line in group if column in line["result"]]
+                cells.append(mean_sd(values, digits) if values else "")
+            text.append("   " + _row(cells))
+        text.append("")
+    return "\n".join([*text, *target_table(found)]).rstrip() + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return ", ".join(f'"{cell}"' for cell in cells)
+
+
+def target_table(found: dict[tuple[str, str, str], list[dict[str, Any]]]) -> list[str]:
+    """What was asked of ELR, what was measured, and whether it holds; a miss is a row like any other."""
+
+    def mean(name: str, labels: str, method: str, column: str = "test_accuracy") -> float:
+        group = found.get((name, labels, method), [])
+        return float(np.mean([line["result"][column] for line in group])) if group else float("nan")
+
+    def gap(name: str, labels: str) -> float:
+        return mean(name, labels, "ELR") - mean(name, labels, "CE")
+
+    asked = [(f"{name}, clean: ELR minus CE", gap(name, "clean"), -0.02) for name in PROBLEMS]
+    digits = mean("digits", "sym40", "ELR", "average_precision")
+    out_of_fold = mean("digits", "sym40", OUT_OF_FOLD, "average_precision")
+    asked += [
+        ("digits, 40 %: ELR", mean("digits", "sym40", "ELR"), 0.95),
+        ("digits, 40 %: ELR minus CE", gap("digits", "sym40"), 0.2),
+        ("digits, 40 %: suspects' AP", digits, 0.98),
+        ("digits, 40 %: suspects' AP minus logistic regression's", digits - out_of_fold, 0.0),
+        ("cifar10_feats, worse: ELR", mean("cifar10_feats", "worse", "ELR"), 0.79),
+        ("cifar10_feats, worse: ELR minus CE", gap("cifar10_feats", "worse"), 0.04),
+        ("fashion_mnist, 40 %: ELR minus CE", gap("fashion_mnist", "sym40"), 0.1),
+    ]
+    text = [".. csv-table:: Targets", f"   :header: {_row(['what', 'at least', 'measured', ''])}", ""]
+    for what, measured, least in asked:
+        if not np.isnan(measured):
+            verdict = "holds" if measured >= least else "missed"
+            text.append("   " + _row([what, f"{least:.3f}", f"{measured:.3f}", verdict]))
+    return text
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.robustness", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--set", nargs="+", default=list(PROBLEMS), choices=PROBLEMS, dest="sets", metavar="NAME")
+    parser.add_argument("--methods", nargs="+", choices=[*METHODS, OUT_OF_FOLD], metavar="METHOD")
+    parser.add_argument("--labels", nargs="+", choices=LABELS, metavar="LABELS", help="of the set's, only these")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="SEED")
+    parser.add_argument("--table", action="store_true", help="write the tables from what is stored, and run nothing")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    if options.table:
+        TABLE.write_text(tables(collect()))
+        print(TABLE.read_text())
+        return
+    done = stored(LINES)
+    for wanted, work in runs(options.sets, options.methods, options.seeds):
+        if options.labels and wanted["labels"] not in options.labels:
+            continue
+        line = find(done, wanted)
+        if line is None:
+            line = {"settings": wanted, "result": isolated(work), "environment": environment()}
+            store(LINES, line)
+        print(describe(line), flush=True)
+
+
+def describe(line: dict[str, Any]) -> str:
+    """One run on one line."""
+    s, r = line["settings"], line["result"]
+    text = f"{s['set']:<14} {s['labels']:<7} {s['method']:<14} seed {s['seed']:<3} test {r['test_accuracy']:.3f}"
+    text += f"  fits {r['fitted_labels']:.3f}"
+    if "flagged" in r:
+        text += f"  flagged {r['flagged']:.3f} of {r['true_rate']:.3f}"
+    if "average_precision" in r:
+        text += f"  AP {r['average_precision']:.3f}  P {r['precision']:.3f}  R {r['recall']:.3f}"
+    return text + f"  {r.get('cpu_seconds', 0):.1f} s  {r.get('peak_mib', 0):.0f} MiB"
+
+
+if __name__ == "__main__":
+    main()
