@@ -518,9 +518,9 @@ class MOITClassifier(BaseNoisyLabelClassifier):
     correction_start : float or int, default=0.52
         Fraction of the epochs, or epochs, before labels are corrected.
     ssl_targets : {"paper", "code"}, default="paper"
-        Whose flag decides over the minor label of a mixed row: see :func:`corrected_targets`.
+        Whose flag decides over the minor label of a mixed row: see :func:`~robustlabels.moit.corrected_targets`.
     contrastive_variant : {"code", "paper"}, default="code"
-        See :func:`interpolated_contrastive_loss`.
+        See :func:`~robustlabels.moit.interpolated_contrastive_loss`.
     contrastive_weight : float, default=1.0
         Of both contrastive terms; 0 leaves classification with correction.
     backend : {"exact", "bf16", "faiss"}, default="exact"
