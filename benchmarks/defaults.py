@@ -35,16 +35,19 @@ LAMS = (1.0, 3.0, 5.0, 7.0)
 GRID = [(lam, beta) for beta in (0.7, 0.9) for lam in LAMS]
 
 FEATURES = {"module__width": 512, "module__depth": 1, "max_epochs": 25}
-PROBLEMS: dict[str, tuple[Callable[[str, int], Split], Sequence[str], dict[str, Any]]] = {
-    "digits": (lambda *run: robustness.small_table(load_digits, *run), ("sym40", "pair40", "clean"), {}),
-    "iris": (lambda *run: robustness.small_table(load_iris, *run), ("clean", "sym40"), {}),
-    "wine": (lambda *run: robustness.small_table(load_wine, *run), ("clean", "sym40"), {}),
+# By name: training rows, how they are read, the labels tried, what all candidates share.
+PROBLEMS: dict[str, tuple[int, Callable[[str, int], Split], Sequence[str], dict[str, Any]]] = {
+    "digits": (1257, lambda *run: robustness.small_table(load_digits, *run), ("sym40", "pair40", "clean"), {}),
+    "iris": (105, lambda *run: robustness.small_table(load_iris, *run), ("clean", "sym40"), {}),
+    "wine": (124, lambda *run: robustness.small_table(load_wine, *run), ("clean", "sym40"), {}),
     "cifar10_feats": (
+        10_000,
         lambda *run: robustness.published(load_cifar10_features, 10_000, *run),
         ("worse", "clean"),
         FEATURES,
     ),
     "fashion_mnist": (
+        5_000,
         lambda *run: robustness.published(load_fashion_mnist, 5_000, *run),
         ("sym40",),
         {"module": "mlp", "max_epochs": 40},
@@ -103,15 +106,15 @@ def candidates(**params: Any) -> Iterator[tuple[str, Any]]:
         yield "ELR+", ELRPlusClassifier(lam=lam, **params)
 
 
-def runs(sets: Sequence[str]) -> Iterator[tuple[dict[str, Any], Any, Split]]:
-    """Settings, estimator and rows of every run."""
+def runs(sets: Sequence[str]) -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, Any]]]]:
+    """Settings of every run, and what carries it out."""
     for name in sets:
-        make, all_labels, shared = PROBLEMS[name]
+        rows, make, all_labels, shared = PROBLEMS[name]
         for labels in all_labels:
             for seed in SEEDS:
-                split = make(labels, seed)
                 for method, estimator in candidates(**shared, random_state=seed):
-                    yield robustness.settings(name, labels, method, seed, estimator, len(split.X)), estimator, split
+                    wanted = robustness.settings(name, labels, method, seed, estimator, rows)
+                    yield wanted, lambda e=estimator, run=(labels, seed), make=make: measure(e, make(*run))
 
 
 def print_tables(lines: Sequence[dict[str, Any]]) -> None:
@@ -157,12 +160,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     done = robustness.stored(LINES)
     shown: list[dict[str, Any]] = []
-    for wanted, estimator, split in runs(options.sets):
+    for wanted, work in runs(options.sets):
         line = robustness.find(done, wanted)
         if line is None and not options.table:
             line = {
                 "settings": wanted,
-                "result": robustness.isolated(lambda e=estimator, s=split: measure(e, s)),
+                "result": robustness.isolated(work),
                 "environment": robustness.environment(),
             }
             robustness.store(LINES, line)
