@@ -18,13 +18,11 @@ ROBUSTNESS = DOCS / "benchmarks" / "robustness.inc"
 # Why a ratio of a benchmark missed its target: shown beside it as long as it does.
 REASONS = {
     "elr_state": "What is left are six small operations, among them the guard against predictions that are no numbers.",
-    "augment": "Half of the time is spent on turning bytes into floats and on padding; the rest on two gathers.",
     "skorch": "At 784-256-10 the work is matrix products on both sides; what skorch spends on rows is little.",
     "contrastive": (
         "The masks here are built at once and used once. The product with the bank, which both forms need, is a third "
         "of the time."
     ),
-    "votes": "The search is one product and one selection; of the two searches it spares one, and the one-hot labels.",
 }
 
 
