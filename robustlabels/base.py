@@ -20,8 +20,9 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.utils import check_random_state, get_tags
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -52,12 +53,12 @@ except ImportError:  # an older scikit-learn: nothing to support
         return method
 
 
-Wrap = Callable[[Objective], Objective]
+Wrap = Callable[[Objective, nn.Module, Rows], Objective]
 
 _SEED_LOCK = threading.RLock()
 
 
-def identity(objective: Objective) -> Objective:
+def identity(objective: Objective, module: nn.Module, rows: Rows) -> Objective:
     """The plug that plugs nothing."""
     return objective
 
@@ -459,15 +460,16 @@ class BaseNoisyLabelClassifier(
         return RobustNet(module, objective, **{**settings, **over}).initialize()
 
     def _train(self, rows: Rows, wrap: Wrap = identity) -> None:
-        """The method's stages on clean rows, leaving ``net_``; ``wrap`` is a plug's hold on the objective.
+        """The method's stages on clean rows, leaving ``net_``.
 
-        The default: one module, one objective, one net.
+        ``wrap(objective, module, rows)`` is a plug's hold on the objective that trains the network. The default: one
+        module, one objective, one net.
         """
         if self.warm_start and hasattr(self, "net_"):
             self._run(self.net_, rows)
             return
         module = self._make_module(rows)
-        objective = wrap(self._make_objective(module, rows))
+        objective = wrap(self._make_objective(module, rows), module, rows)
         self._run(self._make_net(module, objective, rows), rows)
 
     def _features(self, model: Model, x: torch.Tensor) -> torch.Tensor:
@@ -532,19 +534,26 @@ class BaseNoisyLabelClassifier(
     # --- fit
 
     @with_callbacks
-    def _fit(self, X: Any, y: Any, sample_weight: Any = None, soft_labels: Any = None) -> Self:
-        """Check parameters, validate, encode, seed, train, and describe every row; all or nothing."""
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any = None, soft_labels: Any = None, *, wrap: Wrap = identity
+    ) -> Self:
+        """Check parameters, validate, encode, seed, train, and describe every row; all or nothing.
+
+        A plug passes ``wrap``; its ``identity`` attribute, a dict of str, joins what a checkpoint must agree with.
+        """
         before = self._fitted_state()
         started = False
         try:
             self._check_parameters()
             rows = self._read_rows(X, y, sample_weight, soft_labels)
+            if hasattr(self, "_identity"):
+                self._identity.update(getattr(wrap, "identity", {}))
             if not self.warm_start:
                 self.__dict__.pop("net_", None)
             trained = len(self.net_.history) if hasattr(self, "net_") else 0
             with self._watching(X, y, rows), seeded(self._seed(), rows.device):
                 started = True
-                self._train(rows)
+                self._train(rows, wrap)
             self._describe(rows)
         except KeyboardInterrupt:
             if not (started and hasattr(self, "net_") and len(self.net_.history) > trained):
@@ -829,6 +838,150 @@ class RowLossClassifier(BaseNoisyLabelClassifier):
         self
         """
         return self._fit(X, y, sample_weight, soft_labels)
+
+
+# --- a classifier around a classifier ---------------------------------------------------------------------------------
+
+ROW_ATTRIBUTES = (
+    "noise_scores_",
+    "noise_mask_",
+    "noise_rate_",
+    "suggested_labels_",
+    "suggested_confidence_",
+    "transition_matrix_",
+)
+"""What every fitted classifier says of the rows it was fitted on."""
+
+
+def _answers(name: str) -> Callable[[Any], bool]:
+    return lambda self: hasattr(vars(self).get("estimator_", self._inner()), name)
+
+
+class BaseMetaClassifier(TransformerMixin, ClassifierMixin, BaseEstimator):
+    """Base of the classifiers around a classifier: what the fitted ``estimator_`` answers, they answer.
+
+    Parameters
+    ----------
+    estimator : classifier or None, default=None
+        None means :meth:`_default`.
+    """
+
+    def __init__(self, estimator: Any = None) -> None:
+        self.estimator = estimator
+
+    def _default(self) -> Any:
+        """The estimator that None stands for."""
+        raise NotImplementedError(f"{type(self).__name__} is a subclass without a _default method")
+
+    def _inner(self) -> Any:
+        return self._default() if self.estimator is None else self.estimator
+
+    def _fresh(self, random_state: Any) -> Any:
+        """An unfitted clone; where its own ``random_state`` is None it gets a seed derived from ``random_state``."""
+        inner = clone(self._inner())
+        params = inner.get_params()
+        unset = sorted(k for k in params if k.rpartition("__")[2] == "random_state" and params[k] is None)
+        generator = check_random_state(random_state)
+        return inner.set_params(**{k: int(generator.randint(np.iinfo(np.int32).max)) for k in unset})
+
+    def _adopt(self, estimator: Any) -> None:
+        """Take over a fitted estimator, with what it says of the rows."""
+        self.estimator_ = estimator
+        self.classes_ = estimator.classes_
+        for name in (*ROW_ATTRIBUTES, "n_features_in_", "feature_names_in_"):
+            if hasattr(estimator, name):
+                setattr(self, name, getattr(estimator, name))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Most probable class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            As in ``fit``.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict(X)
+
+    @available_if(_answers("predict_proba"))
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            As in ``fit``.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict_proba(X)
+
+    @available_if(_answers("decision_function"))
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Confidence scores of the inner classifier.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            As in ``fit``.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
+        """
+        check_is_fitted(self)
+        return self.estimator_.decision_function(X)
+
+    @available_if(_answers("transform"))
+    def transform(self, X: Any) -> np.ndarray:
+        """Features of the inner classifier.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            As in ``fit``.
+
+        Returns
+        -------
+        features : ndarray of shape (n_samples, n_features_out)
+        """
+        check_is_fitted(self)
+        return self.estimator_.transform(X)
+
+    @available_if(_answers("get_feature_names_out"))
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the inner classifier's features.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Ignored.
+
+        Returns
+        -------
+        names : ndarray of str
+        """
+        check_is_fitted(self)
+        return self.estimator_.get_feature_names_out()
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "estimator_" in vars(self)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self._inner())
+        tags.input_tags = inner.input_tags
+        tags.classifier_tags = inner.classifier_tags or tags.classifier_tags
+        tags.non_deterministic = inner.non_deterministic
+        tags.transformer_tags.preserves_dtype = []
+        return tags
 
 
 class _ScikitLearnCallbacks:

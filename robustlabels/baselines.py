@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustlabels.base import BaseNoisyLabelClassifier, RowLossClassifier, check_number
-from robustlabels.functional import fit_two_component_mixture, soft_cross_entropy
+from robustlabels.functional import clean_probability, soft_cross_entropy
 from robustlabels.modules import Twin
 from robustlabels.net import Rows
-from robustlabels.objective import Augment, Batch, CrossEntropy, Model, Objective, weighted_mean
+from robustlabels.objective import Augment, Batch, CrossEntropy, Model, Objective, innermost, weighted_mean
 
 
 class CrossEntropyClassifier(RowLossClassifier):
@@ -279,9 +279,7 @@ class CoTeaching(Objective):
         model.eval()
         losses = torch.cat([soft_cross_entropy(model(batch.x), batch.y) for batch in batches])
         model.train()
-        low, high = losses.min(), losses.max()
-        losses = (losses - low) / (high - low).clamp_min(1e-12)
-        return 1 - fit_two_component_mixture(losses).posterior(losses).mean().item()
+        return 1 - clean_probability(losses).mean().item()
 
     def forward(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """One batch: the k smallest losses of either network choose the rows of the other."""
@@ -402,4 +400,4 @@ class CoTeachingClassifier(BaseNoisyLabelClassifier):
 
     def _describe(self, rows: Rows) -> None:
         super()._describe(rows)
-        self.noise_rate_ = float(self.net_.criterion_.noise_rate or 0.0)
+        self.noise_rate_ = float(innermost(self.net_.criterion_).noise_rate or 0.0)

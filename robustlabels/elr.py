@@ -457,7 +457,8 @@ class ELRPlusObjective(Objective):
         logits = model(x_mixed, member=me)
         with torch.no_grad():
             believed = F.softmax(at_precision_of(model, self.teachers)(x, member=other), dim=1)  # not clamped here
-        target = self.memory(me).update(batch.index, believed)
+        memory = self.memory(me)
+        target = memory.update(batch.index, believed) if self.training else memory.read(batch.index)
         target = lam * target + (1 - lam) * target[order]  # mixed like the inputs
         if self.label_refinement:
             y_mixed = refined(y_mixed, target)

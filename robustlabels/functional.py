@@ -355,6 +355,58 @@ def fit_two_component_mixture(
     return TwoComponentMixture((w0, w1), (low + m0, low + m1), (v0, v1), converged, n_iter)
 
 
+def unit_scaled(losses: Tensor) -> Tensor:
+    """Losses on [0, 1], by their smallest and largest; a loss that is not finite counts as the largest.
+
+    Parameters
+    ----------
+    losses : Tensor of shape (n,)
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        Zeros where all losses are equal.
+
+    Examples
+    --------
+    >>> import torch
+    >>> unit_scaled(torch.tensor([1.0, 3.0, float("nan"), 2.0]))
+    tensor([0.0000, 1.0000, 1.0000, 0.5000])
+    """
+    finite = losses.isfinite()
+    if not finite.any():
+        return torch.zeros_like(losses)
+    high = losses[finite].max()
+    losses = torch.where(finite, losses, high)
+    low = losses.min()
+    return (losses - low) / torch.where(high > low, high - low, 1.0)
+
+
+def clean_probability(losses: Tensor) -> Tensor:
+    """Probability that each label is right: that its loss is of the mixture's component with the smaller mean.
+
+    Parameters
+    ----------
+    losses : Tensor of shape (n,)
+        Of the whole training set.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        Ones where the losses fall into no two groups.
+
+    Examples
+    --------
+    >>> import torch
+    >>> clean_probability(torch.tensor([0.1, 0.2, 0.15, 2.0, 2.2])).round()
+    tensor([1., 1., 1., 0., 0.])
+    """
+    if len(losses) < 2:
+        return torch.ones_like(losses)
+    scaled = unit_scaled(losses)
+    return fit_two_component_mixture(scaled).posterior(scaled)
+
+
 def _component(count: float, total: float, square: float, *, n: float, reg_covar: float) -> tuple[float, float, float]:
     """Weight, mean and variance of a component that owns these sums."""
     size = count + 10 * sys.float_info.epsilon  # scikit-learn's guard of an empty component

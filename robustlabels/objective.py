@@ -49,6 +49,7 @@ class Batch(NamedTuple):
 
 Model = Callable[..., Tensor]
 Augment = Callable[..., Tensor]
+Plug = Callable[..., list[tuple[Tensor, Tensor]]]
 
 
 class Objective(nn.Module):
@@ -67,6 +68,12 @@ class Objective(nn.Module):
     n_turns: int = 1
     """Passes over the rows in one epoch: 2 where two networks are trained one after the other."""
 
+    pools_views: bool = False
+    """Whether ``forward`` asks for a plug's views itself, with :meth:`more_views`; else the plug calls ``forward`` on
+    them, in eval mode, in which an objective neither augments nor remembers."""
+
+    plug: Plug | None = None
+
     def __init__(self, augment: Augment | None = None) -> None:
         super().__init__()
         self.augment = augment
@@ -74,6 +81,16 @@ class Objective(nn.Module):
     def view(self, x: Tensor) -> Tensor:
         """One random view of a batch: augmented in training mode, unchanged otherwise."""
         return self.augment(x) if self.training and self.augment is not None else x
+
+    def more_views(
+        self, model: Model, x: Tensor, target: Tensor, index: Tensor, *, member: int | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """What a plug adds to rows ``index``, seen as ``x`` and trained on ``target``: views and their own targets.
+
+        For hosts that pool views, which call this once their targets are made; ``member`` is the network in training
+        where there are two. Without a plug there are none.
+        """
+        return [] if self.plug is None else self.plug(model, x, target, index, member=member)
 
     def forward(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Loss (a scalar with gradient) and logits (b, n_classes) of one training batch."""
@@ -89,6 +106,10 @@ class Objective(nn.Module):
         """What the memory believes of rows ``index``: class probabilities (b, n_classes) and, per row, whether the
         row was ever visited (b,); None for an objective without such a memory.
         """
+        return None
+
+    def quality(self, index: Tensor, *, member: int | None = None) -> Tensor | None:
+        """Probability that the given labels of rows ``index`` are right (b,), where the method keeps one; else None."""
         return None
 
 
@@ -111,6 +132,17 @@ class ObjectiveWrapper(Objective):
     def posterior(self, index: Tensor) -> tuple[Tensor, Tensor] | None:
         """Forward to the inner objective."""
         return self.inner.posterior(index)
+
+    def quality(self, index: Tensor, *, member: int | None = None) -> Tensor | None:
+        """Forward to the inner objective."""
+        return self.inner.quality(index, member=member)
+
+
+def innermost(objective: Objective) -> Any:
+    """The method's own objective, under whatever is wrapped around it."""
+    while isinstance(objective, ObjectiveWrapper):
+        objective = objective.inner
+    return objective
 
 
 class CrossEntropy(Objective):

@@ -12,11 +12,13 @@ from torch import nn
 
 from robustlabels.functional import (
     MixtureHistogram,
+    clean_probability,
     draw_mixup,
     fit_two_component_mixture,
     mixup,
     sigmoid_rampup,
     soft_cross_entropy,
+    unit_scaled,
     update_average,
 )
 
@@ -349,3 +351,17 @@ def test_the_device_changes_nothing():
     torch.manual_seed(0)
     assert lam == draw_mixup(8, 1.0)[0]
     assert permutation.is_cuda
+
+
+def test_losses_become_probabilities_of_a_right_label():
+    losses = torch.tensor([0.1, 0.2, 0.15, 0.12, 2, 2.2, 1.9, 0.18, 0.3, 1.0])
+    expected = torch.tensor([1.0, 1, 1, 1, 0, 0, 0, 1, 1, 1])
+    scaled = unit_scaled(losses)
+    assert (scaled.min(), scaled.max()) == (0, 1)
+    torch.testing.assert_close(clean_probability(losses), clean_probability(5 * losses + 3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(clean_probability(losses), expected, atol=1e-4, rtol=0)  # scikit-learn's mixture
+    assert torch.equal(clean_probability(torch.full((9,), 0.3)), torch.ones(9))
+    assert torch.equal(clean_probability(torch.tensor([0.3])), torch.ones(1))
+    broken = torch.cat([losses, torch.tensor([float("nan"), float("inf")])])
+    assert clean_probability(broken).isfinite().all()
+    assert clean_probability(broken)[-2:].max() < 0.5
