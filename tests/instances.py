@@ -22,6 +22,9 @@ CLASSIFIERS = [
     MOITPlusClassifier(max_epochs=6),
 ]
 
+# Classifiers around a classifier; max_epochs and the like are set on the inner one.
+META_CLASSIFIERS: list = []
+
 # scikit-learn's own checks that a method cannot pass, with the reason.
 EXPECTED_FAILED_CHECKS = {
     "check_sample_weight_equivalence_on_dense_data": (
