@@ -21,9 +21,9 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
-from sklearn.utils import check_random_state, get_tags
+from sklearn.utils import _safe_indexing, check_random_state, get_tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_method_params, check_is_fitted
 from torch import nn
 
 from robustlabels import augment as augmentation
@@ -219,11 +219,22 @@ def _cosine_restarts(epoch: int, n_epochs: int, period: int = 10, floor: float =
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (epoch % period) / period))
 
 
+def _one_cycle(epoch: int, n_epochs: int, peak: float = 0.25) -> float:
+    """Up in the first quarter, down in the others, each on a line (Smith and Topin's super-convergence)."""
+    t = (epoch + 0.5) / n_epochs
+    return min(t / peak, (1 - t) / (1 - peak))
+
+
 def _multistep(epoch: int, n_epochs: int, *, steps: Mapping[int, float]) -> float:
     return math.prod(factor for start, factor in steps.items() if epoch >= start)
 
 
-LR_SCHEDULES = {"constant": _constant, "cosine": _cosine, "cosine_restarts": _cosine_restarts}
+LR_SCHEDULES = {
+    "constant": _constant,
+    "cosine": _cosine,
+    "cosine_restarts": _cosine_restarts,
+    "one_cycle": _one_cycle,
+}
 
 OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any]]] = {
     "sgd": (torch.optim.SGD, {"momentum": 0.9, "weight_decay": 1e-3, "fused": True}),
@@ -275,8 +286,9 @@ class BaseNoisyLabelClassifier(
     ----------
     module : str, nn.Module class or instance, default="auto"
         The network, returning logits. "auto": "mlp" for rows, "cnn" for images up to 64 pixels, "resnet18" above; or a
-        preset by name ("mlp", "cnn", "preact_resnet18", "resnet18", "resnet34"). A class gets ``module__*`` and, where
-        it asks for them by name, the sizes of the data. An instance is copied, never trained itself.
+        preset by name ("mlp", "cnn", "cnn6", "fast", "preact_resnet18", "resnet18", "resnet34"). A class gets
+        ``module__*`` and, where it asks for them by name, the sizes of the data. An instance is copied, never trained
+        itself.
     max_epochs : int or "auto", default="auto"
         "auto": at least 50 epochs and at least 600 updates.
     batch_size : int or "auto", default="auto"
@@ -285,7 +297,7 @@ class BaseNoisyLabelClassifier(
         Learning rate at the start of the schedule.
     optimizer : {"sgd", "adamw"} or torch.optim.Optimizer class, default="sgd"
         "sgd" has momentum 0.9 and weight decay 1e-3 unless ``optimizer__*`` says otherwise.
-    lr_schedule : {"cosine", "cosine_restarts", "constant"}, dict, callable or None, default="cosine"
+    lr_schedule : {"cosine", "cosine_restarts", "one_cycle", "constant"}, dict, callable or None, default="cosine"
         Over epochs. A dict ``{40: 0.01, 80: 0.01}`` multiplies from these epochs on; a callable is
         ``factor(epoch, n_epochs)``; None leaves the learning rate to a scheduler in ``callbacks``.
     augment : {"auto", "standard", "strong"}, callable or None, default="auto"
@@ -306,7 +318,8 @@ class BaseNoisyLabelClassifier(
     compile : bool, default=False
         Compile the network with ``torch.compile``; pays from a few minutes of GPU training on, never on a CPU.
     head : str or None, default=None
-        Dotted name of the last linear layer, for :meth:`transform`; None finds it.
+        Dotted name of the last linear layer, for :meth:`transform`; None finds it. "distance" puts a
+        :class:`~robustlabels.modules.DistanceHead` in its place: distances to learned class centres as logits.
     callbacks : list of skorch callbacks or None, default=None
         With ``callbacks__*``.
     train_split : callable or None, default=None
@@ -421,7 +434,18 @@ class BaseNoisyLabelClassifier(
             sizes["mean"], sizes["std"] = inputs.column_statistics(rows)
         module = modules.build(self.module, **{**sizes, **self._params_for("module")})
         module = module.to(device=rows.device, dtype=torch.float64 if self.dtype == "float64" else None)
-        return modules.probe(module, x, rows.n_classes)
+        return modules.probe(self._make_head(module, rows), x, rows.n_classes)
+
+    def _make_head(self, module: nn.Module, rows: Rows) -> nn.Module:
+        """A network as it was built, or with the head that was asked for."""
+        if self.head != "distance":
+            return module
+        return modules.with_distance_head(module, rows.n_classes, x=rows.inputs(rows.index[:2]))
+
+    @property
+    def _head_path(self) -> str | None:
+        """Dotted name of the network's last layer, None where it is found without one."""
+        return None if self.head == "distance" else self.head
 
     def _make_net(self, module: nn.Module, objective: Objective, rows: Rows, **over: Any) -> RobustNet:
         """A stage: a new net around a module, with a history and a learning rate of its own."""
@@ -474,7 +498,7 @@ class BaseNoisyLabelClassifier(
 
     def _features(self, model: Model, x: torch.Tensor) -> torch.Tensor:
         """Penultimate features of a batch; of both networks side by side where there are two."""
-        return modules.features_and_logits(model, x, self.head)[0].float()
+        return modules.features_and_logits(model, x, self._head_path)[0].float()
 
     def _rebuild(self, n_samples: int) -> None:
         """An untrained ``net_`` of the fitted shape, for saved weights to be read into."""
@@ -494,6 +518,10 @@ class BaseNoisyLabelClassifier(
         batch_size = default_batch_size(n) if self.batch_size == "auto" else int(self.batch_size)
         max_epochs = default_max_epochs(n, batch_size) if self.max_epochs == "auto" else int(self.max_epochs)
         return batch_size, max_epochs
+
+    def _epochs(self, value: float, total: int) -> int:
+        """A number of epochs given as such or as a fraction."""
+        return round(value * total) if isinstance(value, float) and value <= 1 else int(value)
 
     def _lr_factor(self) -> Callable[[int, int], float] | None:
         schedule = self.lr_schedule
@@ -744,13 +772,14 @@ class BaseNoisyLabelClassifier(
         -------
         features : ndarray of shape (n_samples, n_features_out), float32
         """
-        return self.net_.outputs(self._read_new(X), self._features).numpy()
+        rows = self._read_new(X)
+        return self.net_.outputs(rows, self._features).numpy()
 
     @property
     def _n_features_out(self) -> int:
         module = unwrap(self.net_)
         members = module.members if isinstance(module, modules.Twin) else [module]
-        return sum(modules.find_head(member, self.head)[1].in_features for member in members)
+        return sum(modules.find_head(member, self._head_path)[1].in_features for member in members)
 
     @property
     def module_(self) -> nn.Module:
@@ -840,6 +869,19 @@ class RowLossClassifier(BaseNoisyLabelClassifier):
         return self._fit(X, y, sample_weight, soft_labels)
 
 
+# --- rows of anything -------------------------------------------------------------------------------------------------
+
+
+def take_rows(data: Any, rows: np.ndarray) -> Any:
+    """Some rows of an array, CSR matrix, DataFrame, list, tensor or lazy view, in the container they came in."""
+    return _safe_indexing(data, rows)
+
+
+def take_params(data: Any, params: Mapping[str, Any], rows: np.ndarray) -> dict[str, Any]:
+    """Some rows of each parameter that has one entry per row of ``data``; the others as they are."""
+    return _check_method_params(data, params, indices=rows)
+
+
 # --- a classifier around a classifier ---------------------------------------------------------------------------------
 
 ROW_ATTRIBUTES = (
@@ -851,6 +893,15 @@ ROW_ATTRIBUTES = (
     "transition_matrix_",
 )
 """What every fitted classifier says of the rows it was fitted on."""
+
+
+def seeded_clone(estimator: Any, random_state: Any) -> Any:
+    """An unfitted clone; where a ``random_state`` of its own is None it gets a seed derived from ``random_state``."""
+    estimator = clone(estimator)
+    params = estimator.get_params()
+    unset = sorted(k for k in params if k.rpartition("__")[2] == "random_state" and params[k] is None)
+    generator = check_random_state(random_state)
+    return estimator.set_params(**{k: int(generator.randint(np.iinfo(np.int32).max)) for k in unset})
 
 
 def _answers(name: str) -> Callable[[Any], bool]:
@@ -876,19 +927,16 @@ class BaseMetaClassifier(TransformerMixin, ClassifierMixin, BaseEstimator):
     def _inner(self) -> Any:
         return self._default() if self.estimator is None else self.estimator
 
-    def _fresh(self, random_state: Any) -> Any:
+    def _fresh(self, random_state: Any, inner: Any = None) -> Any:
         """An unfitted clone; where its own ``random_state`` is None it gets a seed derived from ``random_state``."""
-        inner = clone(self._inner())
-        params = inner.get_params()
-        unset = sorted(k for k in params if k.rpartition("__")[2] == "random_state" and params[k] is None)
-        generator = check_random_state(random_state)
-        return inner.set_params(**{k: int(generator.randint(np.iinfo(np.int32).max)) for k in unset})
+        return seeded_clone(self._inner() if inner is None else inner, random_state)
 
     def _adopt(self, estimator: Any) -> None:
         """Take over a fitted estimator, with what it says of the rows."""
         self.estimator_ = estimator
         self.classes_ = estimator.classes_
         for name in (*ROW_ATTRIBUTES, "n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
             if hasattr(estimator, name):
                 setattr(self, name, getattr(estimator, name))
 
@@ -980,8 +1028,15 @@ class BaseMetaClassifier(TransformerMixin, ClassifierMixin, BaseEstimator):
         tags.input_tags = inner.input_tags
         tags.classifier_tags = inner.classifier_tags or tags.classifier_tags
         tags.non_deterministic = inner.non_deterministic
-        tags.transformer_tags.preserves_dtype = []
+        if hasattr(self, "transform"):
+            tags.transformer_tags.preserves_dtype = []
+        else:
+            tags.transformer_tags = None
         return tags
+
+
+for _name in ("transform", "fit_transform"):  # set_output has wrapped them by now, and made them look always there
+    setattr(BaseMetaClassifier, _name, available_if(_answers("transform"))(getattr(BaseMetaClassifier, _name)))
 
 
 class _ScikitLearnCallbacks:

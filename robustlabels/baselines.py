@@ -6,11 +6,15 @@ from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustlabels.base import BaseNoisyLabelClassifier, RowLossClassifier, check_number
-from robustlabels.functional import clean_probability, soft_cross_entropy
+from robustlabels.functional import (
+    clean_probability,
+    generalised_cross_entropy,
+    soft_cross_entropy,
+    symmetric_cross_entropy,
+)
 from robustlabels.modules import Twin
 from robustlabels.net import Rows
 from robustlabels.objective import Augment, Batch, CrossEntropy, Model, Objective, innermost, weighted_mean
@@ -52,32 +56,8 @@ class CrossEntropyClassifier(RowLossClassifier):
 # --- generalised cross-entropy ----------------------------------------------------------------------------------------
 
 
-def generalised_cross_entropy(logits: Tensor, y: Tensor, q: float) -> Tensor:
-    """Per row, sum_k y_k (1 - p_k^q) / q: eq. 6 of Zhang and Sabuncu for label distributions.
-
-    Between cross-entropy (q -> 0) and mean absolute error (q = 1), which forgives what it does not understand.
-
-    Parameters
-    ----------
-    logits, y : Tensor of shape (b, n_classes)
-    q : float in (0, 1]
-
-    Returns
-    -------
-    loss : Tensor of shape (b,)
-
-    Examples
-    --------
-    >>> import torch
-    >>> generalised_cross_entropy(torch.zeros(1, 2), torch.tensor([[1., 0.]]), q=1.0)
-    tensor([0.5000])
-    """
-    log_p = F.log_softmax(logits, dim=1)
-    return (y * -torch.expm1(q * log_p)).sum(1) / q  # expm1: exact for small q, finite gradient at p = 0
-
-
 class GeneralisedCrossEntropy(Objective):
-    """Weighted mean of :func:`generalised_cross_entropy`."""
+    """Weighted mean of :func:`~robustlabels.functional.generalised_cross_entropy`."""
 
     def __init__(self, q: float, augment: Augment | None = None) -> None:
         super().__init__(augment)
@@ -141,28 +121,6 @@ class GCEClassifier(RowLossClassifier):
 # --- symmetric cross-entropy ------------------------------------------------------------------------------------------
 
 
-def reverse_cross_entropy(logits: Tensor, y: Tensor, log_zero: float) -> Tensor:
-    """Per row, -sum_k p_k log y_k, with log 0 set to ``log_zero``: eq. 6 of Wang et al.
-
-    Parameters
-    ----------
-    logits, y : Tensor of shape (b, n_classes)
-    log_zero : float
-        Negative: the paper's A.
-
-    Returns
-    -------
-    loss : Tensor of shape (b,)
-
-    Examples
-    --------
-    >>> import torch
-    >>> reverse_cross_entropy(torch.zeros(1, 2), torch.tensor([[1., 0.]]), log_zero=-4.0)
-    tensor([2.])
-    """
-    return -(F.softmax(logits, dim=1) * torch.log(y).clamp_min(log_zero)).sum(1)
-
-
 class SymmetricCrossEntropy(Objective):
     """alpha times cross-entropy plus beta times its reverse."""
 
@@ -173,9 +131,8 @@ class SymmetricCrossEntropy(Objective):
     def forward(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """One batch."""
         logits = model(self.view(batch.x))
-        forward = soft_cross_entropy(logits, batch.y)
-        reverse = reverse_cross_entropy(logits, batch.y, self.log_zero)
-        return weighted_mean(self.alpha * forward + self.beta * reverse, batch), logits
+        loss = symmetric_cross_entropy(logits, batch.y, self.alpha, self.beta, self.log_zero)
+        return weighted_mean(loss, batch), logits
 
 
 class SCEClassifier(RowLossClassifier):
@@ -248,7 +205,8 @@ def remember_rate(epoch: int, noise_rate: float, start: int, length: int, expone
 
 
 class CoTeaching(Objective):
-    """Two networks on one batch, each trained on the rows that look easiest to the *other*.
+    """Two networks on one batch, each trained on the rows that look easiest to the *other*, and on a plug's views of
+    these rows.
 
     Parameters
     ----------
@@ -259,6 +217,8 @@ class CoTeaching(Objective):
     exponent : float
     augment : callable or None
     """
+
+    pools_views = True
 
     def __init__(
         self, noise_rate: float | None, *, start: int, length: int, exponent: float, augment: Augment | None = None
@@ -288,8 +248,16 @@ class CoTeaching(Objective):
         logits = [model(x, member=0), model(x, member=1)]
         losses = [soft_cross_entropy(z, batch.y) for z in logits]  # (b,) each
         easy = [loss.detach().topk(k, largest=False).indices for loss in losses]
-        loss = losses[0][easy[1]].mean() + losses[1][easy[0]].mean()
-        return loss, (logits[0] + logits[1]) / 2
+        first, second = (self._taught(model, batch, x, losses[m], easy[1 - m], m) for m in (0, 1))
+        return first + second, (logits[0] + logits[1]) / 2
+
+    def _taught(self, model: Model, batch: Batch, x: Tensor, loss: Tensor, rows: Tensor, member: int) -> Tensor:
+        """Mean loss of one network over the rows its peer chose, in all views there are of them."""
+        more = self.more_views(model, x, batch.y, batch.index, member=member)
+        if not more:
+            return loss[rows].mean()
+        views, targets = (torch.cat([part[rows] for part in parts]) for parts in zip(*more, strict=True))
+        return torch.cat([loss[rows], soft_cross_entropy(model(views, member=member), targets)]).mean()
 
     def get_extra_state(self) -> list[float] | None:
         """The estimated noise rate."""

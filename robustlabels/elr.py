@@ -207,6 +207,8 @@ class ELRObjective(Objective):
     augment : callable or None
     """
 
+    corrects_labels = True
+
     def __init__(self, memory: TargetMemory, *, lam: float, clamp_eps: float, augment: Augment | None = None) -> None:
         super().__init__(augment)
         self.memory = memory
@@ -422,6 +424,7 @@ class ELRPlusObjective(Objective):
     augment : callable or None
     """
 
+    corrects_labels = True
     n_turns = 2
 
     def __init__(

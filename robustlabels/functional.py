@@ -17,11 +17,15 @@ __all__ = [
     "count_votes",
     "draw_mixup",
     "fit_two_component_mixture",
+    "generalised_cross_entropy",
     "mixup",
     "most_votes",
     "nearest_neighbours",
+    "reverse_cross_entropy",
     "sigmoid_rampup",
     "soft_cross_entropy",
+    "squared_distances",
+    "symmetric_cross_entropy",
     "update_average",
 ]
 
@@ -50,6 +54,85 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     tensor([0.6931])
     """
     return F.cross_entropy(logits, targets, reduction="none")
+
+
+def generalised_cross_entropy(logits: Tensor, y: Tensor, q: float) -> Tensor:
+    """Per row, sum_k y_k (1 - p_k^q) / q: eq. 6 of Zhang and Sabuncu for label distributions.
+
+    Between cross-entropy (q -> 0) and mean absolute error (q = 1), which forgives what it does not understand.
+
+    Parameters
+    ----------
+    logits, y : Tensor of shape (b, n_classes)
+    q : float in (0, 1]
+
+    Returns
+    -------
+    loss : Tensor of shape (b,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from robustlabels.functional import generalised_cross_entropy
+    >>> generalised_cross_entropy(torch.zeros(1, 2), torch.tensor([[1., 0.]]), q=1.0)
+    tensor([0.5000])
+    """
+    log_p = F.log_softmax(logits, dim=1)
+    return (y * -torch.expm1(q * log_p)).sum(1) / q  # expm1: exact for small q, finite gradient at p = 0
+
+
+def reverse_cross_entropy(logits: Tensor, y: Tensor, log_zero: float, *, p_min: float = 0.0) -> Tensor:
+    """Per row, -sum_k p_k log y_k, with log 0 set to ``log_zero``: eq. 6 of Wang et al.
+
+    Parameters
+    ----------
+    logits, y : Tensor of shape (b, n_classes)
+    log_zero : float
+        Negative: the paper's A.
+    p_min : float, default=0.0
+        Probabilities are clamped from below, as in the authors' code; a class below it gets no gradient.
+
+    Returns
+    -------
+    loss : Tensor of shape (b,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from robustlabels.functional import reverse_cross_entropy
+    >>> reverse_cross_entropy(torch.zeros(1, 2), torch.tensor([[1., 0.]]), log_zero=-4.0)
+    tensor([2.])
+    """
+    p = F.softmax(logits, dim=1)
+    p = p.clamp_min(p_min) if p_min else p
+    return -(p * torch.log(y).clamp_min(log_zero)).sum(1)
+
+
+def symmetric_cross_entropy(
+    logits: Tensor, y: Tensor, alpha: float, beta: float, log_zero: float, *, p_min: float = 0.0
+) -> Tensor:
+    """Per row, alpha times cross-entropy plus beta times its reverse: eq. 7 of Wang et al.
+
+    Parameters
+    ----------
+    logits, y : Tensor of shape (b, n_classes)
+    alpha, beta : float
+    log_zero : float
+    p_min : float, default=0.0
+        See :func:`~robustlabels.functional.reverse_cross_entropy`.
+
+    Returns
+    -------
+    loss : Tensor of shape (b,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from robustlabels.functional import symmetric_cross_entropy
+    >>> symmetric_cross_entropy(torch.zeros(1, 2), torch.tensor([[1., 0.]]), 1.0, 0.5, log_zero=-4.0)
+    tensor([1.6931])
+    """
+    return alpha * soft_cross_entropy(logits, y) + beta * reverse_cross_entropy(logits, y, log_zero, p_min=p_min)
 
 
 def draw_mixup(
@@ -186,6 +269,42 @@ def update_average(teacher: nn.Module, student: nn.Module, decay: float) -> None
     if not 0 <= decay <= 1:
         raise ValueError(f"decay must be in [0, 1], got {decay}.")
     get_ema_multi_avg_fn(decay)(list(teacher.parameters()), list(student.parameters()), None)  # one lerp for them all
+
+
+# -- Distances --------------------------------------------------------------------------------------------------------
+
+
+def squared_distances(x: Tensor, y: Tensor) -> Tensor:
+    """Squared Euclidean distance of every row of x to every row of y.
+
+    Norms and one matrix product, in float64: in float32 the expansion gives 0 for two points whose distance is small
+    beside their norms. No difference of two rows is ever stored, autocast leaves float64 alone, and the
+    backward pass is matrix products as well.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d)
+    y : Tensor of shape (m, d)
+
+    Returns
+    -------
+    Tensor of shape (n, m)
+        Not negative; float32, or float64 if x or y is.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from robustlabels.functional import squared_distances
+    >>> squared_distances(torch.tensor([[0.0, 0.0], [1.0, 1.0]]), torch.tensor([[3.0, 4.0]]))
+    tensor([[25.],
+            [13.]])
+    """
+    dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), torch.float32)
+    if x.device.type == "mps":  # has no float64: all differences, then
+        return (x.to(dtype)[:, None] - y.to(dtype)).square().sum(-1)
+    a, b = x.double(), y.double()
+    squares = a.square().sum(1, keepdim=True) + b.square().sum(1) - 2 * (a @ b.T)  # (n, m)
+    return squares.clamp_min(0).to(dtype)
 
 
 # -- Two-component mixture --------------------------------------------------------------------------------------------

@@ -158,7 +158,7 @@ def read_weights(
         rows = np.flatnonzero(weight)
     if np.unique(y[rows]).size < 2:
         raise ValueError(
-            "a classifier needs rows of at least 2 classes, but the rows with weight above zero hold one class: "
+            "a classifier needs rows of at least 2 classes, but those of sample_weight above zero hold one class: "
             f"{classes[y[rows[0]]] if len(rows) else None!r}."
         )
     if np.ptp(weight) == 0:

@@ -4,6 +4,7 @@ Every preset takes float rows, standardises them itself (the statistics are buff
 returns logits. Any other ``nn.Module`` that returns one column per class works just as well.
 """
 
+import contextlib
 import copy
 import difflib
 import functools
@@ -12,7 +13,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,23 +21,34 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from robustlabels.functional import squared_distances
+
 __all__ = [
     "MLP",
     "PRESETS",
+    "Call",
+    "DistanceHead",
+    "FastConvNet",
     "LogitsOf",
     "PreActResNet18",
     "ResNet18",
     "ResNet34",
+    "SixConvNet",
     "SmallConvNet",
     "Standardize",
     "Twin",
     "TwoLogits",
     "build",
     "closest",
+    "evaluating",
     "features_and_logits",
+    "find_feature_map",
     "find_head",
     "has_convolution",
+    "members",
     "probe",
+    "watching",
+    "with_distance_head",
 ]
 
 
@@ -254,6 +266,131 @@ class SmallConvNet(_Preset):
         return self.head(x.mean((2, 3)))
 
 
+class SixConvNet(_Preset):
+    """Six 3x3 convolutions and a hidden layer, the CIFAR-10 network of SCE and PEMM: 1.6 million weights.
+
+    Parameters
+    ----------
+    in_channels : int
+        Colour channels.
+    n_classes : int
+        Columns of the output.
+    width : int, default=64
+        Channels of the first pair of convolutions; the others have twice and 49/16 times as many (128 and 196).
+    hidden : int, default=256
+        Features that the head sees.
+    image_size : int or (int, int), default=32
+        Of all images, from 8 px on: the convolutions' output is flattened.
+    mean, std : array-like of shape (in_channels,), default=None
+        Standardise the input with these.
+    """
+
+    needs_images = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        n_classes: int,
+        *,
+        width: int = 64,
+        hidden: int = 256,
+        image_size: int | tuple[int, int] = 32,
+        mean: ArrayLike | None = None,
+        std: ArrayLike | None = None,
+    ) -> None:
+        super().__init__(mean, std)
+        height, breadth = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
+        if min(height, breadth) < 8:
+            raise ValueError(f"image_size must be 8 or more for three poolings, got {image_size}.")
+        layers: list[nn.Module] = []
+        c = in_channels
+        for channels in (width, 2 * width, 49 * width // 16):
+            layers += [*_conv_bn_relu(c, channels), *_conv_bn_relu(channels, c := channels), nn.MaxPool2d(2)]
+        self.body = nn.Sequential(*layers)
+        flat = c * (height // 8) * (breadth // 8)
+        self.hidden = nn.Sequential(nn.Linear(flat, hidden), _BatchNorm1d(hidden), nn.ReLU())
+        self.head = nn.Linear(hidden, n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (b, n_classes) of images (b, c, h, w)."""
+        return self.head(self.hidden(self.body(self.standardize(x)).flatten(1)))
+
+
+class FastConvNet(_Preset):
+    """Shallow and wide, to be trained in seconds on a GPU: six 3x3 convolutions behind a fixed first layer.
+
+    Its shape is that of Jordan's airbench. There the first layer holds the principal components of the training
+    images' 2x2 patches, whitened. Here it holds the means and differences of a patch's pixels and channels, which is
+    about what these are for photographs, and a batch normalisation scales each to unit variance: nothing has to be
+    known of the data. Both signs of each go on. The other convolutions start by passing their input through.
+
+    Parameters
+    ----------
+    in_channels : int
+        Colour channels.
+    n_classes : int
+        Columns of the output.
+    width : int, default=64
+        Channels of the first of three blocks; the others have four times as many.
+    image_size : int or (int, int), default=32
+        Ignored: images of any size work.
+    mean, std : array-like of shape (in_channels,), default=None
+        Standardise the input with these.
+
+    References
+    ----------
+    Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", arXiv 2404.00498.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from robustlabels.modules import FastConvNet
+    >>> FastConvNet(3, 10, width=8)(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 10])
+    """
+
+    needs_images = True
+    patches: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        n_classes: int,
+        *,
+        width: int = 64,
+        image_size: int | tuple[int, int] = 32,
+        mean: ArrayLike | None = None,
+        std: ArrayLike | None = None,
+    ) -> None:
+        super().__init__(mean, std)
+        basis = torch.einsum("ac,bh,dw->abdchw", _cosines(in_channels), _cosines(2), _cosines(2))
+        basis = basis.reshape(4 * in_channels, in_channels, 2, 2)  # orthonormal
+        self.register_buffer("patches", torch.cat([basis, -basis]))
+        self.scale = nn.BatchNorm2d(8 * in_channels, affine=False)
+        layers, c = [], 8 * in_channels
+        for channels in (width, 4 * width, 4 * width):
+            layers += [_conv(c, channels), nn.MaxPool2d(2, ceil_mode=True), nn.BatchNorm2d(channels), nn.GELU()]
+            layers += [_conv(channels, channels), nn.BatchNorm2d(channels), nn.GELU()]
+            c = channels
+        self.body = nn.Sequential(*layers)
+        for layer in self.body:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.dirac_(layer.weight.data[: layer.in_channels])
+        self.head = nn.Linear(c, n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (b, n_classes) of images (b, c, h, w)."""
+        x = F.gelu(self.scale(F.conv2d(self.standardize(x), self.patches)))  # (b, 8 c, h - 1, w - 1)
+        return self.head(self.body(x).amax((2, 3)) / 9)  # airbench's factor: logits start small
+
+
+def _cosines(n: int) -> Tensor:
+    """Orthonormal (n, n): the mean of n numbers, then ever faster changes among them."""
+    k = torch.arange(n, dtype=torch.get_default_dtype())
+    waves = torch.cos(math.pi / n * torch.outer(k, k + 0.5))
+    return waves / waves.norm(dim=1, keepdim=True)
+
+
 class _ResNet(_Preset):
     """Stem, four stages of residual blocks, global average, linear head."""
 
@@ -373,6 +510,8 @@ def _side(image_size: int | tuple[int, int]) -> int:
 PRESETS: dict[str, type[_Preset]] = {
     "mlp": MLP,
     "cnn": SmallConvNet,
+    "cnn6": SixConvNet,
+    "fast": FastConvNet,
     "preact_resnet18": PreActResNet18,
     "resnet18": ResNet18,
     "resnet34": ResNet34,
@@ -630,20 +769,16 @@ def probe(module: nn.Module, x: Tensor, n_classes: int) -> nn.Module:
 
 def _eval_forward(module: nn.Module, x: Tensor) -> Any:
     """``module(x)`` in eval mode, leaving no trace but materialised lazy layers."""
-    modes = {m: m.training for m in module.modules()}  # a frozen part may be in eval mode while the rest trains
     lazy = any(is_lazy(p) for p in [*module.parameters(), *module.buffers()])
     # A lazy layer that drew from a fork would give two networks the same weights.
     fork = torch.random.fork_rng(devices=[x.device] if x.is_cuda else [], enabled=not lazy)
     try:
-        with fork, torch.no_grad():
-            return module.eval()(x)
+        with fork, torch.no_grad(), evaluating(module):
+            return module(x)
     except Exception as error:
         note = f"{type(module).__name__} was given {len(x)} rows: a {x.dtype} tensor of shape {tuple(x.shape)}."
         error.add_note(note)
         raise
-    finally:
-        for m, mode in modes.items():
-            m.training = mode
 
 
 def _wrong_shape(module: nn.Module, shape: tuple[int, ...], n_rows: int, n_classes: int) -> str:
@@ -672,7 +807,7 @@ def find_head(module: nn.Module, path: str | None = None) -> tuple[str, nn.Linea
     module : nn.Module
         The network, wrapped or not.
     path : str, default=None
-        Dotted name of the layer; None takes the ``nn.Linear`` that was defined last.
+        Dotted name of the layer; None takes the :class:`DistanceHead`, or else the ``nn.Linear`` that was defined last.
 
     Returns
     -------
@@ -695,7 +830,8 @@ def find_head(module: nn.Module, path: str | None = None) -> tuple[str, nn.Linea
                 "the module has no nn.Linear to take as its head; features are the input of the last one. "
                 "End the module with an nn.Linear."
             )
-        return list(linear.items())[-1]
+        distance = {name: m for name, m in linear.items() if isinstance(m, DistanceHead)}
+        return list((distance or linear).items())[-1]
 
     for name, m in linear.items():  # "fc", also when a wrapper made it "module.fc"
         if name == path or (name.endswith(f".{path}") and _is_wrapped(named, name.removesuffix(f".{path}"))):
@@ -764,6 +900,329 @@ def features_and_logits(module: Any, x: Tensor, head: str | None = None) -> tupl
     return torch.cat([seen[k].flatten(1) for k in range(len(heads))], dim=1), logits
 
 
+# -- Distance head ----------------------------------------------------------------------------------------------------
+
+
+class DistanceHead(nn.Linear):
+    """Last layer whose logits are negative squared distances to learned class centres.
+
+    Of features u and centres c_k, z_k = -gamma ||u - c_k||^2 (+ log prior_k): the softmax is the posterior of a mixture
+    of Gaussians N(c_k, I / (2 gamma)). It is the linear layer of weight 2 gamma c_k and bias -gamma ||c_k||^2, so it
+    tells apart what a linear layer does; what changes is the geometry that losses on distances act in. Centres start as
+    the weights of an ``nn.Linear`` do, at a norm of about 0.58 and 0.82 from each other, and are trained like them.
+
+    Distances are exact in float32 whatever precision the rest of the network runs in.
+
+    Parameters
+    ----------
+    in_features, n_classes : int
+    gamma : float, default=1.0
+        Inverse temperature; 1 is PEMM's.
+    prior : array-like of shape (n_classes,) or None, default=None
+        Probabilities of the classes, of which the logarithm is added; None adds nothing.
+    prior_at_test : bool, default=True
+        False adds them in training mode only: what is predicted then weighs all classes alike.
+    device, dtype
+        Of the centres.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (n_classes, in_features)
+        The centres.
+
+    References
+    ----------
+    Wang, Yang, Liu, Jia, "Potential Energy based Mixture Model for Noisy Label Learning", arXiv 2405.01186.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from robustlabels.modules import DistanceHead
+    >>> head = DistanceHead(2, 3)
+    >>> _ = head.weight.data.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]))
+    >>> head(torch.tensor([[0.5, 0.5]])).detach()
+    tensor([[-0.5000, -0.5000, -2.5000]])
+    """
+
+    log_prior: Tensor | None
+
+    def __init__(
+        self,
+        in_features: int,
+        n_classes: int,
+        *,
+        gamma: float = 1.0,
+        prior: ArrayLike | None = None,
+        prior_at_test: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        if n_classes < 2:
+            raise ValueError(f"a distance head tells classes apart, so n_classes must be 2 or more, got {n_classes}.")
+        if not 0 < gamma < math.inf:
+            raise ValueError(f"gamma must be a number in (0, inf), got {gamma!r}.")
+        super().__init__(in_features, n_classes, bias=False, device=device, dtype=dtype)
+        self.gamma, self.prior_at_test = float(gamma), prior_at_test
+        if prior is not None:
+            prior = torch.as_tensor(prior, device=device, dtype=self.weight.dtype)
+            if prior.shape != (n_classes,) or not (prior > 0).all() or abs(float(prior.sum()) - 1) > 1e-3:
+                raise ValueError(f"prior must be {n_classes} positive numbers that sum to 1, got {prior.tolist()}.")
+        self.register_buffer("log_prior", None if prior is None else torch.log(prior))
+
+    def distances(self, features: Tensor) -> Tensor:
+        """Squared distances (..., n_classes) of features (..., in_features) to the centres."""
+        rows = features.reshape(-1, self.in_features)
+        return squared_distances(rows, self.weight).view(*features.shape[:-1], self.out_features)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Logits (..., n_classes) of features (..., in_features)."""
+        logits = -self.gamma * self.distances(input)
+        return logits if self._added is None else logits + self._added
+
+    def linear_form(self) -> tuple[Tensor, Tensor]:
+        """Weight (n_classes, in_features) and bias (n_classes,) of the linear layer with the same softmax."""
+        bias = -self.gamma * self.weight.square().sum(1)
+        return 2 * self.gamma * self.weight, bias if self._added is None else bias + self._added
+
+    def log_density(self, features: Tensor) -> Tensor:
+        """Log density (...,) of features (..., in_features) under the mixture; equal priors where none are given."""
+        d = self.in_features
+        uniform = torch.full((self.out_features,), -math.log(self.out_features), device=features.device)
+        log_prior = uniform if self.log_prior is None or not self.prior_at_test else self.log_prior
+        log_joint = log_prior - self.gamma * self.distances(features)  # (..., n_classes), up to the constant
+        return torch.logsumexp(log_joint, dim=-1) + d / 2 * math.log(self.gamma / math.pi)
+
+    @property
+    def _added(self) -> Tensor | None:
+        """What joins the logits, in this mode."""
+        return self.log_prior if self.training or self.prior_at_test else None
+
+    def extra_repr(self) -> str:
+        """Sizes and gamma, shown by ``print(module)``."""
+        return f"in_features={self.in_features}, n_classes={self.out_features}, gamma={self.gamma:g}"
+
+
+def with_distance_head(
+    module: nn.Module,
+    n_classes: int,
+    path: str | None = None,
+    *,
+    x: Tensor | None = None,
+    rectify: bool = False,
+    dropout: float = 0.0,
+    **params: Any,
+) -> nn.Module:
+    """Copy of a network with a :class:`DistanceHead` in the place of its last linear layer.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Left as it is.
+    n_classes : int
+        The replaced layer may have any number of outputs.
+    path : str, default=None
+        Dotted name of the layer; None finds it.
+    x : Tensor of shape (2, ...), default=None
+        Two rows, from which lazy layers take their shapes.
+    rectify : bool, default=False
+        Put a ReLU before the head, which does nothing where features are not negative already.
+    dropout : float, default=0.0
+        Share of features dropped before the head while training.
+    **params
+        ``gamma``, ``prior``, ``prior_at_test`` of the head.
+
+    Returns
+    -------
+    nn.Module
+
+    Examples
+    --------
+    >>> import torch
+    >>> from robustlabels.modules import MLP, find_head, with_distance_head
+    >>> find_head(with_distance_head(MLP(4, 3, width=8), 3, dropout=0.2))
+    ('head.1', DistanceHead(in_features=8, n_classes=3, gamma=1))
+    """
+    module = copy.deepcopy(module)
+    while isinstance(module, TwoLogits):  # two distances are two logits already
+        module = module.module
+    if any(is_lazy(p) for p in module.parameters()):
+        if x is None:
+            raise ValueError("the module has lazy layers, whose shapes are not known yet; pass two rows as x=.")
+        _eval_forward(module, x)
+    name, linear = find_head(module, path)
+    head: nn.Module = DistanceHead(
+        linear.in_features, n_classes, device=linear.weight.device, dtype=linear.weight.dtype, **params
+    )
+    before = [nn.ReLU()] * rectify + [nn.Dropout(dropout)] * bool(dropout)
+    head = (nn.Sequential(*before, head) if before else head).train(linear.training)
+    if not name:
+        return head
+    parent, _, last = name.rpartition(".")
+    setattr(module.get_submodule(parent), last, head)
+    return module
+
+
+def find_feature_map(module: nn.Module, x: Tensor, path: str | None = None) -> str | None:
+    """Find the layer whose output is the last spatial feature map: what goes into the global pooling, as a rule.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network, wrapped or not; of a `Twin`, its first member.
+    x : Tensor of shape (b, ...)
+        A few rows.
+    path : str, default=None
+        Dotted name of the layer; None takes the last one to answer whose output (b, channels, ...) has as many axes as
+        images or sequences `x` have, and more than one place. What comes before any weights is input, not features.
+
+    Returns
+    -------
+    name : str or None
+        Dotted name in `module`; None if there is no such layer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from robustlabels.modules import MLP, SmallConvNet, find_feature_map
+    >>> find_feature_map(SmallConvNet(1, 10), torch.zeros(2, 1, 28, 28))
+    'body'
+    >>> find_feature_map(MLP(784, 10), torch.zeros(2, 1, 28, 28)) is None
+    True
+    """
+    net = members(module)[0]
+    named = dict(net.named_modules())
+    answers: dict[str, Any] = {}
+    weighty: set[str] = set()  # answered once there were weights behind it
+
+    def note(layer: nn.Module, _: Any, output: Any, name: str) -> None:
+        answers.pop(name, None)  # the last time counts
+        answers[name] = output
+        if weighty or next(layer.parameters(), None) is not None:
+            weighty.add(name)
+
+    hooks = [m.register_forward_hook(functools.partial(note, name=name)) for name, m in named.items() if name]
+    try:
+        _eval_forward(net, x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if path is not None:
+        found = [n for n in named if n == path or (n.endswith(f".{path}") and _is_wrapped(named, n[: -len(path) - 1]))]
+        if not found:
+            raise ValueError(f"feature_layer={path!r} is not in the module{closest(path, [n for n in named if n])}")
+        if not _is_map(answers.get(found[0])):
+            what = answers.get(found[0])
+            what = f"gives {tuple(what.shape)}" if isinstance(what, Tensor) else "gives no tensor"
+            raise ValueError(
+                f"feature_layer={path!r} {what} for {len(x)} rows; name a layer that gives (n_rows, channels, length) "
+                "or (n_rows, channels, height, width), with more than one place."
+            )
+        return found[0]
+    maps = [n for n, a in answers.items() if n in weighty and _is_map(a) and (a.ndim == x.ndim or x.ndim == 2)]
+    return maps[-1] if maps else None
+
+
+def _is_map(output: Any) -> bool:
+    return isinstance(output, Tensor) and output.ndim in (3, 4) and math.prod(output.shape[2:]) > 1
+
+
+class Call(NamedTuple):
+    """One forward of a network, as :func:`watching` saw it.
+
+    Attributes
+    ----------
+    member : int or None
+        Which network of a `Twin`; None for a network alone.
+    x : Tensor
+        Its input, the very tensor that it was given.
+    features : Tensor
+        Output of the watched layer, or input of the head; with gradient if the forward had.
+    """
+
+    member: int | None
+    x: Tensor
+    features: Tensor
+
+
+@contextlib.contextmanager
+def watching(model: Any, layer: str | None, head: str | None = None) -> Iterator[list[Call]]:
+    """Keep the features of every forward inside, whoever calls it.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network, a `Twin`, or a callable that forwards attributes to one.
+    layer : str or None
+        Dotted name of the layer whose output is kept; None keeps what goes into the head, flattened.
+    head : str, default=None
+        Dotted name of the head; None takes the last linear layer.
+
+    Yields
+    ------
+    calls : list of Call
+        One more after every forward.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from robustlabels.modules import MLP, watching
+    >>> net, x = MLP(4, 3, width=8), torch.zeros(5, 4)
+    >>> with watching(net, None) as calls:
+    ...     logits = net(x)
+    >>> calls[0].x is x, calls[0].features.shape
+    (True, torch.Size([5, 8]))
+    """
+    root = next(model.modules())
+    calls: list[Call] = []
+    given: dict[int | None, Tensor] = {}  # input of the forward that is on its way
+
+    def begin(_: nn.Module, args: tuple, kwargs: dict, member: int | None) -> None:
+        given[member] = args[0] if args else next(iter(kwargs.values()))
+
+    def keep(_: nn.Module, args: tuple, output: Tensor, member: int | None) -> None:
+        calls.append(Call(member, given[member], args[0].flatten(1) if layer is None else output))
+
+    hooks = []
+    for k, net in enumerate(members(root)):
+        member = k if isinstance(root, Twin) else None
+        hooks.append(net.register_forward_pre_hook(functools.partial(begin, member=member), with_kwargs=True))
+        watched = find_head(net, head)[1] if layer is None else net.get_submodule(layer)
+        hooks.append(watched.register_forward_hook(functools.partial(keep, member=member)))
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextlib.contextmanager
+def evaluating(module: Any) -> Iterator[None]:
+    """Eval mode inside; every part's own mode again outside: a frozen part may be in eval mode while the rest trains.
+
+    Parameters
+    ----------
+    module : nn.Module, or a callable that forwards attributes to one
+
+    Examples
+    --------
+    >>> import torch
+    >>> from robustlabels.modules import evaluating
+    >>> net = torch.nn.Dropout()
+    >>> with evaluating(net):
+    ...     net.training
+    False
+    >>> net.training
+    True
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
 def has_convolution(module: nn.Module) -> bool:
     """Whether any layer convolves: then channels_last and bf16 pay."""
     return any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
@@ -806,3 +1265,15 @@ class Twin(nn.Module):
 
     def __getitem__(self, member: int) -> nn.Module:
         return self.members[member]
+
+
+def members(module: nn.Module) -> list[nn.Module]:
+    """The networks of a `Twin`, or the one network.
+
+    Examples
+    --------
+    >>> from robustlabels.modules import MLP, Twin, members
+    >>> len(members(MLP(4, 3))), len(members(Twin(MLP(4, 3), MLP(4, 3))))
+    (1, 2)
+    """
+    return list(module) if isinstance(module, Twin) else [module]

@@ -293,6 +293,8 @@ class MOITObjective(Objective):
     contrastive_variant, ssl_targets : {"code", "paper"}
     """
 
+    corrects_labels = True
+
     clean: Tensor
     agreement: Tensor
     votes: Tensor
@@ -715,10 +717,6 @@ class MOITClassifier(BaseNoisyLabelClassifier):
             )
         return int(self.memory_size)
 
-    def _epochs(self, value: float, total: int) -> int:
-        """A number of epochs given as such or as a fraction."""
-        return round(value * total) if isinstance(value, float) and value <= 1 else int(value)
-
     # --- stages
 
     def _make_augment(self, rows: Rows) -> Any:
@@ -736,10 +734,10 @@ class MOITClassifier(BaseNoisyLabelClassifier):
         return MOITObjective(
             len(rows.y),
             rows.n_classes,
-            find_head(module, self.head)[1].in_features,
+            find_head(module, self._head_path)[1].in_features,
             projection_dim=self.projection_dim,
             projection=self.projection,
-            head=self.head,
+            head=self._head_path,
             augment=self._make_augment(rows),
             temperature=self.temperature,
             mixup_alpha=self.mixup_alpha,
@@ -771,7 +769,7 @@ class MOITClassifier(BaseNoisyLabelClassifier):
     def _second_stage(self, module: nn.Module, objective: MOITObjective, rows: Rows) -> RobustNet:
         """The net of MOIT+: the same network under a fresh head, and a small learning rate."""
         _, epochs = self._plan(len(rows))
-        find_head(module, self.head)[1].reset_parameters()
+        find_head(module, self._head_path)[1].reset_parameters()
         return self._make_net(
             module,
             FinetuneObjective(

@@ -16,7 +16,7 @@ import functools
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from skorch import NeuralNetClassifier
-from skorch.callbacks import EpochTimer
+from skorch.callbacks import Callback, EpochTimer
 from skorch.utils import TeeGenerator
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -149,7 +149,7 @@ def _reside(x: Any, device: str) -> Any:
         return torch.from_numpy(_gather(x, np.arange(len(x)))).to(device)
     if lazy or (torch.device(device).type == "cpu" and not x.flags.writeable) or x.nbytes > _room(device):
         return x
-    x = x if x.flags.writeable else x.copy()
+    x = x if x.flags.writeable and min(x.strides, default=0) >= 0 else x.copy()  # torch takes neither, X[::-1] say
     return torch.from_numpy(x.astype(x.dtype.newbyteorder("="), copy=False)).to(device)
 
 
@@ -183,6 +183,9 @@ class Batches:
         Walks over the rows in one epoch, each in an order of its own.
     """
 
+    draw: Callable[[Tensor, int, int], Iterable[Tensor] | None] | None = None
+    """The objective's hold on which rows a batch has: see :meth:`robustlabels.objective.Objective.draw`."""
+
     def __init__(self, rows: Rows, batch_size: int, shuffle: bool = False, turns: int = 1) -> None:
         self.rows, self.batch_size, self.shuffle, self.turns = rows, batch_size, shuffle, turns
 
@@ -197,9 +200,12 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[dict[str, Any], Tensor]]:
         for turn in range(self.turns):
             index = self.rows.index
-            if self.shuffle:
-                index = index[torch.randperm(len(index)).to(index.device)]
-            for part in index.split(self.sizes):
+            parts = None if self.draw is None else self.draw(index, self.batch_size, turn)
+            if parts is None:
+                if self.shuffle:
+                    index = index[torch.randperm(len(index)).to(index.device)]
+                parts = index.split(self.sizes)
+            for part in parts:
                 yield self.rows.read(part, turn)
 
 
@@ -246,6 +252,8 @@ class RobustNet(NeuralNetClassifier):
         ``factor(epoch, n_epochs)``; the learning rate of an epoch is ``lr`` times this.
     autocast : torch.dtype or None
         What the network's forward is lowered to; objectives stay in float32.
+    gradient_clip : float or None
+        Largest norm of the gradient of all weights together; None leaves it.
     **kwargs
         skorch's own parameters.
     """
@@ -261,12 +269,14 @@ class RobustNet(NeuralNetClassifier):
         n_classes: int,
         lr_schedule: Callable[[int, int], float] | None = None,
         autocast: torch.dtype | None = None,
+        gradient_clip: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(module, criterion=criterion, classes=range(n_classes), **kwargs)
         self.n_classes = n_classes
         self.lr_schedule = lr_schedule
         self.autocast = autocast
+        self.gradient_clip = gradient_clip
 
     # --- components
 
@@ -326,6 +336,8 @@ class RobustNet(NeuralNetClassifier):
         step = self.train_step_single(batch)
         named_parameters = TeeGenerator(self.get_all_learnable_params())
         self.notify("on_grad_computed", named_parameters=named_parameters, batch=batch, training=True)
+        if self.gradient_clip is not None:
+            nn.utils.clip_grad_norm_([parameter for _, parameter in named_parameters], self.gradient_clip)
         self.optimizer_.step()
         self.criterion_.after_step(self.model)
         return step
@@ -349,7 +361,7 @@ class RobustNet(NeuralNetClassifier):
             factor = self.lr_schedule(epoch - self.first_epoch_, self.n_epochs_)
             for group in self.optimizer_.param_groups:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
-        self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
+        self.history.record("lr", self.optimizer_.param_groups[-1]["lr"])  # skorch puts special groups first
 
         self.criterion_.on_epoch_begin(epoch, self.model, functools.partial(self.batches_in_order, dataset_train))
 
@@ -366,7 +378,7 @@ class RobustNet(NeuralNetClassifier):
         self._set_training(training)
         total = torch.zeros((), device=self.device)
         right = torch.zeros((), device=self.device)
-        n = 0
+        n = n_batches = 0
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
@@ -374,6 +386,7 @@ class RobustNet(NeuralNetClassifier):
             if not training:
                 right += (step["y_pred"].argmax(1) == batch[1]).sum()
             n += len(batch[1])
+            n_batches += 1
             self.notify("on_batch_end", batch=batch, training=training, **step)
         loss = total.item() / n
         if training and not math.isfinite(loss):
@@ -384,7 +397,7 @@ class RobustNet(NeuralNetClassifier):
         self._record(prefix + "_loss", loss, better=min)
         if not training:
             self._record(prefix + "_acc", right.item() / n, better=max)
-        self.history.record(prefix + "_batch_count", len(iterator))
+        self.history.record(prefix + "_batch_count", n_batches)
 
     def _record(self, name: str, value: float, better: Callable) -> None:
         earlier = [row[name] for row in self.history[:-1] if name in row]
@@ -417,6 +430,7 @@ class RobustNet(NeuralNetClassifier):
         train, valid = self.get_split_datasets(X, y)
         datasets = {"dataset_train": train, "dataset_valid": valid}
         train_batches = self.get_iterator(train, training=True)
+        train_batches.draw = self.criterion_.draw
         valid_batches = None if valid is None else self.get_iterator(valid, training=False)
         self.rows_ = train
         try:
@@ -583,7 +597,8 @@ class CheckpointFile:
         if not self.path.exists():
             return None
         state = torch.load(self.path, map_location="cpu", weights_only=True)
-        differing = [key for key, value in self.identity.items() if state["identity"].get(key) != value]
+        then, now = state["identity"], self.identity
+        differing = [key for key in {**now, **then} if then.get(key) != now.get(key)]
         if differing:
             raise ValueError(
                 f"checkpoint {str(self.path)!r} belongs to another fit: {', '.join(differing)} "
@@ -650,6 +665,64 @@ class ProgressBar:
     def close(self) -> None:
         """Leave the finished bar on the screen."""
         self.bar.close()
+
+
+class AccuracyCurve(Callback):
+    """Accuracy on rows of your own after every epoch, as ``test_acc`` of the history; for a classifier's ``callbacks``.
+
+    It only watches: the training is the same with and without it. Copies of it share rows and clocks.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, ...)
+        Rows shaped as those that are fitted.
+    y : ndarray of shape (n_samples,)
+        Their class numbers, positions in the classifier's ``classes_``.
+
+    Attributes
+    ----------
+    seconds, cpu_seconds : float
+        Spent on watching, by the clock on the wall and by the processor's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from robustlabels import ELRClassifier
+    >>> from robustlabels.net import AccuracyCurve
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = ELRClassifier(max_epochs=3, callbacks=[AccuracyCurve(X, y)], random_state=0).fit(X, y)
+    >>> len(clf.history_[:, "test_acc"])
+    3
+    """
+
+    def __init__(self, X: np.ndarray, y: np.ndarray) -> None:
+        self.X, self.y = X, y
+        self.seconds = self.cpu_seconds = 0.0
+
+    def __deepcopy__(self, memo: dict) -> AccuracyCurve:
+        return self
+
+    def __sklearn_clone__(self) -> AccuracyCurve:
+        return self
+
+    def on_train_begin(self, net: Any, X: Any = None, **_: Any) -> None:
+        """Put the rows where those in training are."""
+        self.rows_ = Rows(self.X, n_classes=net.n_classes, layout=X.layout, dtype=X.dtype, device=X.device)
+
+    def on_epoch_end(self, net: Any, **_: Any) -> None:
+        """Measure; the epoch's own duration is taken already."""
+        start, cpu_start = time.perf_counter(), time.process_time()
+        right = net.outputs(self.rows_).argmax(1).numpy() == self.y
+        net.history.record("test_acc", float(right.mean()))
+        seconds = time.perf_counter() - start
+        net.history.record("test_dur", seconds)
+        self.seconds += seconds
+        self.cpu_seconds += time.process_time() - cpu_start
+
+    def on_train_end(self, net: Any, **_: Any) -> None:
+        """Let the rows go."""
+        del self.rows_
 
 
 def disagreement(objective: Objective, y: Tensor, device: str = "cpu", chunk: int = 65536) -> float | None:

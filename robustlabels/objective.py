@@ -72,6 +72,9 @@ class Objective(nn.Module):
     """Whether ``forward`` asks for a plug's views itself, with :meth:`more_views`; else the plug calls ``forward`` on
     them, in eval mode, in which an objective neither augments nor remembers."""
 
+    corrects_labels: bool = False
+    """Whether the method itself keeps the network from learning labels it does not believe; a plug then does less."""
+
     plug: Plug | None = None
 
     def __init__(self, augment: Augment | None = None) -> None:
@@ -102,6 +105,12 @@ class Objective(nn.Module):
     def after_step(self, model: Model) -> None:
         """After each optimizer step: weight averages live here."""
 
+    def draw(self, index: Tensor, batch_size: int, turn: int) -> Iterable[Tensor] | None:
+        """Row numbers of the batches of one pass over rows ``index``, where the method picks them itself; None is all
+        rows in random order. Asked at the start of every pass.
+        """
+        return None
+
     def posterior(self, index: Tensor) -> tuple[Tensor, Tensor] | None:
         """What the memory believes of rows ``index``: class probabilities (b, n_classes) and, per row, whether the
         row was ever visited (b,); None for an objective without such a memory.
@@ -114,7 +123,7 @@ class Objective(nn.Module):
 
 
 class ObjectiveWrapper(Objective):
-    """An objective around an objective: forwards both hooks and the beliefs to ``inner``."""
+    """An objective around an objective: forwards the hooks and the beliefs to ``inner``."""
 
     def __init__(self, inner: Objective) -> None:
         super().__init__()
@@ -128,6 +137,10 @@ class ObjectiveWrapper(Objective):
     def after_step(self, model: Model) -> None:
         """Forward to the inner objective."""
         self.inner.after_step(model)
+
+    def draw(self, index: Tensor, batch_size: int, turn: int) -> Iterable[Tensor] | None:
+        """Forward to the inner objective."""
+        return self.inner.draw(index, batch_size, turn)
 
     def posterior(self, index: Tensor) -> tuple[Tensor, Tensor] | None:
         """Forward to the inner objective."""

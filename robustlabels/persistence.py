@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from robustlabels.net import replace_file, unwrap
+from robustlabels.objective import innermost
 
 FORMAT = "robustlabels 1"
 
@@ -36,7 +37,8 @@ def save(estimator: Any, path: str | Path) -> None:
         else:
             fitted[name] = _to_json(name, value)
     extra = {}
-    for part, module in (("module", unwrap(estimator.net_)), ("criterion", estimator.net_.criterion_)):
+    objective = innermost(estimator.net_.criterion_)  # without a plug: the file is the host's
+    for part, module in (("module", unwrap(estimator.net_)), ("criterion", objective)):
         for name, value in module.state_dict().items():
             if isinstance(value, torch.Tensor):
                 tensors[f"{part}.{name}"] = value.detach().cpu().clone().contiguous()

@@ -18,6 +18,7 @@ from robustlabels.functional import (
     mixup,
     sigmoid_rampup,
     soft_cross_entropy,
+    squared_distances,
     unit_scaled,
     update_average,
 )
@@ -365,3 +366,28 @@ def test_losses_become_probabilities_of_a_right_label():
     broken = torch.cat([losses, torch.tensor([float("nan"), float("inf")])])
     assert clean_probability(broken).isfinite().all()
     assert clean_probability(broken)[-2:].max() < 0.5
+
+
+# -- Distances
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 5), st.integers(0, 999))
+def test_squared_distances_against_differences(n, m, d, seed):
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.randn(n, d, generator=generator), torch.randn(m, d, generator=generator)
+    slow = [[(a - b).square().sum().item() for b in y] for a in x]
+    np.testing.assert_allclose(squared_distances(x, y), slow, rtol=1e-5, atol=1e-6)
+    assert squared_distances(x, x).diagonal().max() < 1e-12
+
+
+def test_squared_distances_do_not_cancel():
+    x = torch.full((1, 512), 10.0)
+    y = x + 1e-3 * torch.randn(1, 512, generator=torch.Generator().manual_seed(0))
+    exact = (x.double() - y.double()).square().sum()
+    assert exact < 1e-3
+    assert squared_distances(x, y).item() == pytest.approx(exact.item(), rel=1e-6)
+    x.requires_grad_()
+    squared_distances(x, y).sum().backward()
+    torch.testing.assert_close(x.grad, 2 * (x - y).detach(), rtol=1e-3, atol=1e-6)
+    assert squared_distances(x.double(), y).dtype == torch.float64
+    assert squared_distances(x.bfloat16(), y.bfloat16()).dtype == torch.float32

@@ -16,6 +16,7 @@ from robustlabels import modules
 from robustlabels.modules import (
     MLP,
     PRESETS,
+    FastConvNet,
     LogitsOf,
     PreActResNet18,
     ResNet18,
@@ -129,6 +130,29 @@ def test_small_conv_net_shapes(name, size, c):
         out = net(torch.randn(b, c, *size))
         assert out.shape == (b, 5)
         out.sum().backward()
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 8, 8), (1, 28, 28), (3, 32, 32), (4, 17, 30)], ids=str)
+def test_fast_net_shapes(shape):
+    net = FastConvNet(shape[0], 5, width=8)
+    out = net(torch.randn(3, *shape))
+    assert out.shape == (3, 5)
+    out.sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
+def test_fast_nets_first_layer_is_an_orthonormal_basis_with_both_signs():
+    patches = FastConvNet(3, 10).patches.flatten(1)  # (24, 12)
+    torch.testing.assert_close(patches[:12] @ patches[:12].T, torch.eye(12))
+    torch.testing.assert_close(patches[12:], -patches[:12])
+    torch.testing.assert_close(patches[0], torch.full((12,), 12**-0.5))
+    assert "patches" in dict(FastConvNet(1, 2).named_buffers())  # it does not learn
+
+
+def test_fast_nets_convolutions_pass_their_input_through_at_first():
+    first = FastConvNet(3, 10, width=32).body[0]
+    x = torch.randn(2, 24, 6, 6)
+    torch.testing.assert_close(first(x)[:, :24], x)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "preact_resnet18"])

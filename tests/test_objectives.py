@@ -10,15 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from robustlabels.baselines import (
-    CoTeaching,
-    GeneralisedCrossEntropy,
-    SymmetricCrossEntropy,
-    generalised_cross_entropy,
-    remember_rate,
-    reverse_cross_entropy,
-)
+from robustlabels.baselines import CoTeaching, GeneralisedCrossEntropy, SymmetricCrossEntropy, remember_rate
+from robustlabels.dividemix import DivideMixObjective
 from robustlabels.elr import ELRObjective, ELRPlusObjective, TargetMemory
+from robustlabels.functional import generalised_cross_entropy, reverse_cross_entropy
 from robustlabels.modules import MLP, Twin
 from robustlabels.objective import AtPrecision, Batch, CrossEntropy, Objective, ObjectiveWrapper, at_precision_of
 
@@ -39,10 +34,11 @@ def make(name):
         "elr": lambda: (ELRObjective(memory(), lam=3.0, clamp_eps=1e-4), net),
         "elr+": lambda: (ELRPlusObjective(twin, (memory(), memory()), lam=3.0, clamp_eps=1e-4, ema_rampup=20), twin),
         "co-teaching": lambda: (CoTeaching(0.2, start=0, length=1, exponent=1.0), twin),
+        "dividemix": lambda: (DivideMixObjective(300, 3, warmup=5, ramp=5), twin),
     }[name]()
 
 
-NAMES = ["ce", "gce", "sce", "elr", "elr+", "co-teaching"]
+NAMES = ["ce", "gce", "sce", "elr", "elr+", "co-teaching", "dividemix"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -52,8 +48,9 @@ def test_plain_torch_loop_learns(name):
     y = torch.randint(3, (300,), generator=generator)
     x = torch.randn(300, 5, generator=generator) + 2 * torch.eye(3, 5)[y]
     optimizer = torch.optim.SGD([*model.parameters(), *objective.parameters()], lr=0.05, momentum=0.9)
+    whole = Batch(x, F.one_hot(y, 3).float(), torch.arange(300), torch.ones(300))
     for epoch in range(20):
-        objective.on_epoch_begin(epoch, model, lambda: iter(()))
+        objective.on_epoch_begin(epoch, model, lambda: iter([whole]))
         for turn in range(objective.n_turns):
             for index in torch.randperm(300, generator=generator).split(50):
                 batch = Batch(x[index], F.one_hot(y[index], 3).float(), index, torch.ones(50), turn)
@@ -72,7 +69,9 @@ def test_plain_torch_loop_learns(name):
 def test_state_dict_carries_the_memory(name):
     objective, model = make(name)
     index = torch.arange(8)
-    objective(model, Batch(torch.randn(8, 5), F.one_hot(index % 3, 3).float(), index, torch.ones(8)))
+    batch = Batch(torch.randn(8, 5), F.one_hot(index % 3, 3).float(), index, torch.ones(8))
+    objective.on_epoch_begin(5, model, lambda: iter([batch]))
+    objective(model, batch)
     other, _ = make(name)
     other.load_state_dict(objective.state_dict())
     mine, theirs = objective.posterior(index), other.posterior(index)
