@@ -20,9 +20,11 @@ __all__ = [
     "ColorJitter",
     "ColumnCorruption",
     "Compose",
+    "Cutout",
     "FeatureDropout",
     "GaussianNoise",
     "HorizontalFlip",
+    "RandAugment",
     "RandomCrop",
     "RandomGrayscale",
     "RandomResizedCrop",
@@ -320,6 +322,243 @@ def _grayscale(x: Tensor, mask: Tensor) -> Tensor:
     work = _to_work(x)
     grey = (_GREY.to(work, non_blocking=True)[:, None, None] * work).sum(1, True).to(x.dtype)  # (b, 1, h, w)
     return _as_before(torch.where(mask[:, None, None, None], grey, work.to(x.dtype)), x)
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """Paint a square of each image grey, somewhere (DeVries and Taylor 2017).
+
+    The square's centre is uniform over the image. One that juts out above or to the left is moved inside, one that juts
+    out below or to the right is cut off, as in FixMatch's code; that code paints a row and a column more.
+
+    Parameters
+    ----------
+    size : int, default=16
+        Its side, in pixels.
+    fill : float, default=0.5
+        The value of grey.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from robustlabels.augment import Cutout
+    >>> (Cutout(size=2)(torch.zeros(1, 1, 32, 32), torch.Generator().manual_seed(0)) == 0.5).sum()
+    tensor(4)
+    """
+
+    size: int = 16
+    fill: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"size must be 1 or more, got {self.size}.")
+
+    def __call__(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+        """Paint squares on images (b, c, h, w)."""
+        _check_images(self, x)
+        row, column = torch.rand(2, len(x), generator=generator, device=_device(x, generator)).to(x.device)
+        return _cutout(x, row, column, self.size, self.fill)
+
+
+def _cutout(x: Tensor, row: Tensor, column: Tensor, size: int, fill: float) -> Tensor:
+    """A square around (row[i], column[i]) of image i, both (b,) as fractions of the image's sides."""
+    inside = []
+    for centre, side in ((row, x.shape[2]), (column, x.shape[3])):
+        start = (centre * side - size / 2).clamp_min(0).long()[:, None]  # (b, 1)
+        line = torch.arange(side, device=x.device)
+        inside.append((line >= start) & (line < start + size))  # (b, side)
+    box = inside[0][:, None, :, None] & inside[1][:, None, None]
+    return x.clone().masked_fill_(box, fill)
+
+
+_OPS = (
+    "identity",
+    "auto_contrast",
+    "equalize",
+    "brightness",
+    "contrast",
+    "color",
+    "sharpness",
+    "posterize",
+    "solarize",
+    "rotate",
+    "shear_x",
+    "shear_y",
+    "translate_x",
+    "translate_y",
+)
+
+
+@dataclass(frozen=True)
+class RandAugment:
+    """Some operations, drawn for each image from a list of fourteen, at random levels: FixMatch's strong views.
+
+    Identity, automatic contrast, histogram equalisation; brightness, contrast, colour, sharpness; posterisation,
+    solarisation; rotation, shears and translations, which leave black behind. Each does what Pillow's does to bytes. An
+    image meets `n_ops` of them, the same one twice perhaps, each with probability `p`. FixMatch (Sohn et al. 2020) puts
+    a :class:`~robustlabels.augment.Cutout` after them, which here is a step of its own.
+
+    Pixels are taken to span 0 to 1, or from the smallest to the largest of the batch where that reaches further.
+    All images with one operation are worked on at once. The draws are made on the CPU, so that a device need not be
+    waited for.
+
+    Parameters
+    ----------
+    n_ops : int, default=2
+        Operations per image.
+    magnitude : int, default=10
+        Levels are whole numbers from 1 to below this; at most 11.
+    p : float, default=0.5
+        Probability of each operation to be carried out.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from robustlabels.augment import Compose, Cutout, RandAugment
+    >>> Compose([RandAugment(), Cutout(16)])(torch.rand(8, 3, 32, 32)).shape
+    torch.Size([8, 3, 32, 32])
+    """
+
+    n_ops: int = 2
+    magnitude: int = 10
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.n_ops < 0:
+            raise ValueError(f"n_ops must be 0 or more, got {self.n_ops}.")
+        if not 2 <= self.magnitude <= 11:
+            raise ValueError(f"magnitude must be in [2, 11], got {self.magnitude}.")
+        _check_probability(self.p)
+
+    def __call__(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+        """Change images (b, c, h, w) of floats."""
+        _check_images(self, x)
+        _check_floats(self, x)
+        low, high = x.aminmax()
+        low, high = low.clamp_max(0), high.clamp_min(1)
+        work = (_to_work(x) - low) / (high - low)
+        for ops, levels in zip(*self._draw(len(x), generator), strict=True):
+            work = _apply(work, ops, levels)
+        return _as_before(low + (high - low) * work, x)
+
+    def _draw(self, b: int, generator: Generator | None) -> tuple[Tensor, Tensor]:
+        """Which operation each of b images meets, and its level, negative for the other way: two of (n_ops, b)."""
+        device = torch.device("cpu") if generator is None else generator.device
+        u = torch.rand(4, self.n_ops, b, generator=generator, device=device).cpu()
+        ops = torch.where(u[0] < self.p, (len(_OPS) * u[1]).long().clamp_max(len(_OPS) - 1), 0)
+        levels = 1 + ((self.magnitude - 1) * u[2]).long().clamp_max(self.magnitude - 2)
+        return ops, torch.where(u[3] < 0.5, -levels, levels)
+
+
+def _apply(x: Tensor, ops: Tensor, levels: Tensor) -> Tensor:
+    """Operation ops[i] at level levels[i], each (b,) on the CPU, on image i; pixels from 0 to 1."""
+    out = x.clone()
+    for names, operation in _OPERATIONS.items():
+        numbers = torch.tensor([_OPS.index(name) for name in names])
+        rows = torch.isin(ops, numbers).nonzero()[:, 0]
+        if len(rows):
+            kinds, v = ops[rows] - numbers[0], levels[rows]
+            at = rows.to(x.device, non_blocking=True)
+            part = x.index_select(0, at)
+            out.index_copy_(0, at, operation(part, v, kinds).clamp(0, 1))
+    return out
+
+
+def _per_image(values: Tensor, x: Tensor) -> Tensor:
+    """Numbers (b,) made on the CPU, beside x and broadcastable to it."""
+    return values.to(x.device, x.dtype, non_blocking=True)[:, None, None, None]
+
+
+def _bytes(x: Tensor) -> Tensor:
+    """Pixels from 0 to 1 as whole numbers from 0 to 255."""
+    return (255 * x).round()
+
+
+def _auto_contrast(x: Tensor, v: Tensor, kinds: Tensor) -> Tensor:
+    """Each channel stretched from black to white."""
+    low, high = (m[:, :, None, None] for m in x.flatten(2).aminmax(dim=2))
+    return torch.where(high > low, (x - low) / (high - low), x)
+
+
+def _equalize(x: Tensor, v: Tensor, kinds: Tensor) -> Tensor:
+    """Each channel with as many pixels of every level as can be, by Pillow's whole-number rule."""
+    level = _bytes(x).long().flatten(2)  # (m, c, h * w)
+    counts = torch.zeros(*level.shape[:2], 256, device=x.device, dtype=torch.int64)
+    counts.scatter_add_(2, level, torch.ones_like(level))
+    last = level.amax(2, keepdim=True)
+    step = (level.shape[2] - counts.gather(2, last)) // 255  # (m, c, 1)
+    table = (step // 2 + counts.cumsum(2) - counts) // step.clamp_min(1)
+    equal = table.gather(2, level).clamp_max(255).to(x.dtype) / 255
+    return torch.where(step > 0, equal, x.flatten(2)).view_as(x)
+
+
+def _enhance(x: Tensor, v: Tensor, kinds: Tensor) -> Tensor:
+    """Less brightness, contrast (kind 1) or colour (kind 2): a share of .05 and .09 a level is left."""
+    factor = 0.05 + 0.09 * v.abs().to(torch.float64)
+    less = (torch.where(kinds == kind, factor, 1.0).to(x.device, non_blocking=True) for kind in range(3))
+    brightness, contrast, colour = less
+    return _jitter(x, brightness, contrast, colour, torch.zeros_like(colour))
+
+
+def _sharpness(x: Tensor, v: Tensor, kinds: Tensor) -> Tensor:
+    """Blended with a blurred copy, in which the edge stays."""
+    channels = x.shape[1]
+    if min(x.shape[2:]) < 3:
+        return x
+    kernel = x.new_full((3, 3), 1 / 13)
+    kernel[1, 1] = 5 / 13
+    blurred = x.clone()
+    with torch.autocast(x.device.type, enabled=False):
+        blurred[:, :, 1:-1, 1:-1] = F.conv2d(x, kernel.expand(channels, 1, 3, 3), groups=channels)
+    return torch.lerp(blurred, x, _per_image(0.05 + 0.09 * v.abs(), x))
+
+
+def _posterize(x: Tensor, v: Tensor, kinds: Tensor) -> Tensor:
+    """The upper 4 to 8 bits of each byte."""
+    step = _per_image(2 ** (4 - (2 * v.abs()) // 5), x)
+    return (_bytes(x) / step).floor() * step / 255
+
+
+def _solarize(x: Tensor, v: Tensor, kinds: Tensor) -> Tensor:
+    """Pixels above a threshold inverted."""
+    return torch.where(_bytes(x) < _per_image(256 - (256 * v.abs()) // 10, x), x, 1 - x)
+
+
+def _affine(x: Tensor, v: Tensor, kinds: Tensor) -> Tensor:
+    """Rotated by 3 degrees a level, sheared by .03 or shifted by .03 of the side: the pixel where each one comes from.
+
+    Kinds 0 to 4: rotation about the centre, shears along x and y from the upper left corner, shifts along x and y.
+    """
+    m, c, h, w = x.shape
+    v = v.to(torch.float64)
+    is_ = [kinds == kind for kind in range(5)]
+    angle = torch.where(is_[0], -torch.deg2rad(3 * v), 0.0)
+    shear_x, shear_y = (torch.where(which, 0.03 * v, 0.0) for which in is_[1:3])
+    shift_x, shift_y = (
+        torch.where(which, (0.03 * side * v).trunc(), 0.0) for which, side in zip(is_[3:], (w, h), strict=True)
+    )
+    cos, sin = angle.cos(), angle.sin()
+    wide = torch.float32 if x.device.type == "mps" else torch.float64
+    to_x = torch.stack([cos, sin + shear_x, shift_x + w / 2 * (1 - cos) - h / 2 * sin], 1)
+    to_y = torch.stack([shear_y - sin, cos, shift_y + w / 2 * sin + h / 2 * (1 - cos)], 1)
+    to_x, to_y = (t.to(x.device, wide, non_blocking=True)[:, :, None, None] for t in (to_x, to_y))  # (m, 3, 1, 1)
+    here_y, here_x = (0.5 + torch.arange(side, device=x.device, dtype=wide) for side in (h, w))
+    here_y = here_y[:, None]
+    from_x, from_y = ((t[:, 0] * here_x + t[:, 1] * here_y + t[:, 2]).floor().long() for t in (to_x, to_y))  # (m, h, w)
+    inside = (from_x >= 0) & (from_x < w) & (from_y >= 0) & (from_y < h)
+    place = (from_y.clamp(0, h - 1) * w + from_x.clamp(0, w - 1)).view(m, 1, h * w).expand(m, c, h * w)
+    return torch.where(inside[:, None], x.flatten(2).gather(2, place).view_as(x), 0.0)
+
+
+_OPERATIONS = {
+    ("auto_contrast",): _auto_contrast,
+    ("equalize",): _equalize,
+    ("brightness", "contrast", "color"): _enhance,
+    ("sharpness",): _sharpness,
+    ("posterize",): _posterize,
+    ("solarize",): _solarize,
+    ("rotate", "shear_x", "shear_y", "translate_x", "translate_y"): _affine,
+}
 
 
 def _to_work(x: Tensor) -> Tensor:

@@ -1127,7 +1127,7 @@ def _is_map(output: Any) -> bool:
 
 
 class Call(NamedTuple):
-    """One forward of a network, as :func:`watching` saw it.
+    """One forward of a network, as :func:`~robustlabels.modules.watching` saw it.
 
     Attributes
     ----------

@@ -18,9 +18,11 @@ from robustlabels.augment import (
     ColorJitter,
     ColumnCorruption,
     Compose,
+    Cutout,
     FeatureDropout,
     GaussianNoise,
     HorizontalFlip,
+    RandAugment,
     RandomCrop,
     RandomGrayscale,
     RandomResizedCrop,
@@ -42,6 +44,8 @@ STEPS = [
     strong((1, 12, 12)),
     strong((3, 12, 12)),
     strong((3, 32, 32)),
+    RandAugment(3, p=1),
+    Cutout(3),
 ]
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9))
 
@@ -229,6 +233,78 @@ def test_grayscale_is_a_loop_over_images(shape, channels_last, data):
 
 
 @settings(deadline=None, derandomize=True, max_examples=40)
+@given(shape=SHAPES, size=st.integers(1, 10), channels_last=st.booleans(), seed=st.integers(0, 99))
+def test_cutout_is_a_loop_over_pixels(shape, size, channels_last, seed):
+    x = images(*shape, channels_last=channels_last)
+    b, _, h, w = shape
+    centres = torch.rand(2, b, generator=seeded(seed))
+    expected = x.clone()
+    for i in range(b):
+        top, left = (int(max(0, c * side - size / 2)) for c, side in zip(centres[:, i], (h, w), strict=True))
+        for row, column in itertools.product(range(top, min(top + size, h)), range(left, min(left + size, w))):
+            expected[i, :, row, column] = 0.25
+    assert torch.equal(Cutout(size, 0.25)(x, seeded(seed)), expected)
+
+
+def pillow(image, name, v):
+    """One of RandAugment's operations as FixMatch's code calls it, on an image of bytes."""
+    from PIL import Image, ImageEnhance, ImageOps
+
+    a, (w, h), share = abs(v), image.size, 0.09 * abs(v) + 0.05
+    affine = {
+        "shear_x": (1, 0.03 * v, 0, 0, 1, 0),
+        "shear_y": (1, 0, 0, 0.03 * v, 1, 0),
+        "translate_x": (1, 0, int(0.03 * v * w), 0, 1, 0),
+        "translate_y": (1, 0, 0, 0, 1, int(0.03 * v * h)),
+    }
+    if name in affine:
+        return image.transform(image.size, Image.Transform.AFFINE, affine[name])
+    return {
+        "identity": lambda: image,
+        "auto_contrast": lambda: ImageOps.autocontrast(image),
+        "equalize": lambda: ImageOps.equalize(image),
+        "brightness": lambda: ImageEnhance.Brightness(image).enhance(share),
+        "contrast": lambda: ImageEnhance.Contrast(image).enhance(share),
+        "color": lambda: ImageEnhance.Color(image).enhance(share),
+        "sharpness": lambda: ImageEnhance.Sharpness(image).enhance(share),
+        "posterize": lambda: ImageOps.posterize(image, int(0.4 * a) + 4),
+        "solarize": lambda: ImageOps.solarize(image, 256 - int(25.6 * a)),
+        "rotate": lambda: image.rotate(int(3 * v)),
+    }[name]()
+
+
+@pytest.mark.parametrize("name", augment._OPS)
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_each_operation_is_pillows_image_by_image(name, channels_last):
+    Image = pytest.importorskip("PIL.Image")
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, 24), torch.linspace(0, 1, 32), indexing="ij")
+    wave = [(0.5 + 0.45 * torch.sin(6 * k * rows + 5 * columns + k)).mul(255).round() for k in range(1, 4)]
+    image = torch.stack(wave).to(torch.uint8)  # (3, 24, 32)
+    levels = torch.tensor([-9, -6, -3, -1, 1, 2, 5, 8, 9])
+    x = (image / 255).expand(len(levels), -1, -1, -1).contiguous()
+    x = x.to(memory_format=torch.channels_last) if channels_last else x
+    out = augment._apply(x, torch.full((len(levels),), augment._OPS.index(name)), levels)
+    for i, v in enumerate(levels.tolist()):
+        one = pillow(Image.fromarray(image.permute(1, 2, 0).numpy()), name, v)
+        expected = torch.frombuffer(bytearray(one.tobytes()), dtype=torch.uint8).view(24, 32, 3).permute(2, 0, 1)
+        assert (255 * out[i] - expected).abs().max() < 1.5, (name, v)  # Pillow rounds on its way
+
+
+def test_every_image_meets_its_own_operations():
+    x, f = images(40, 3, 9, 8), RandAugment(2, p=0.8)
+    ops, levels = f._draw(40, seeded())
+    expected = []
+    for i in range(40):
+        one = x[i : i + 1]
+        for k in range(2):
+            one = augment._apply(one, ops[k, i : i + 1], levels[k, i : i + 1])
+        expected.append(one)
+    torch.testing.assert_close(f(x, seeded()), torch.cat(expected))
+    x = x / x.max()
+    torch.testing.assert_close(f(16 * x, seeded()), 16 * f(x, seeded()))
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
 @given(b=st.integers(1, 8), d=st.integers(1, 6), rate=st.sampled_from([0, 0.4, 1]), seed=st.integers(0, 99))
 def test_corruption_is_a_loop_over_entries(b, d, rate, seed):
     x = torch.arange(b * d).reshape(b, d)  # no value twice
@@ -273,6 +349,8 @@ def test_no_shift_in_the_middle():
     assert torch.equal(ColorJitter(0, 0, 0, 0)(x), x)
     assert torch.equal(RandomGrayscale(0)(x), x)
     assert torch.equal(FeatureDropout(0)(x), x)
+    assert torch.equal(RandAugment(p=0)(x), x)
+    assert torch.equal(RandAugment(0)(x), x)
     assert torch.equal(ColumnCorruption(0)(x.flatten(1)), x.flatten(1))
     assert torch.equal(ColumnCorruption(1)(x[:1].flatten(1)), x[:1].flatten(1))
 
@@ -318,6 +396,18 @@ def test_areas_and_aspects_of_boxes():
         gap = (uniform.sort().values - (torch.arange(b) + 0.5) / b).abs().max()
         assert gap < 1.95 / b**0.5  # Kolmogorov and Smirnov's .999 quantile
     assert abs(torch.corrcoef(torch.stack([area, aspect, top / (1 - height), left / (1 - width)])).triu(1)).max() < 0.02
+
+
+def test_operations_and_levels_are_equally_likely():
+    ops, levels = RandAugment(2, p=0.7)._draw(40_000, seeded())
+    counts = ops.flatten().bincount(minlength=14).double() / ops.numel()
+    expected = torch.full((14,), 0.7 / 14, dtype=torch.float64)
+    expected[0] += 0.3
+    assert (counts - expected).abs().max() < 0.005
+    sizes = levels.flatten().abs().bincount(minlength=11).double() / levels.numel()
+    assert (sizes[1:10] - 1 / 9).abs().max() < 0.005
+    assert sizes[0] == sizes[10] == 0
+    assert abs((levels > 0).double().mean() - 0.5) < 0.01
 
 
 def test_boxes_lie_inside_the_image():
@@ -492,6 +582,12 @@ def test_compose_applies_its_steps_in_turn():
             r"flat rows of shape \(b, d\), got \(6, 3, 12, 12\); .*RandomResizedCrop",
         ),
         (lambda: FeatureDropout(1), r"p must be in \[0, 1\), got 1"),
+        (lambda: Cutout(0), "size must be 1 or more, got 0"),
+        (lambda: Cutout()(torch.zeros(4, 5)), "Cutout.* needs images"),
+        (lambda: RandAugment(magnitude=12), r"magnitude must be in \[2, 11\], got 12"),
+        (lambda: RandAugment(n_ops=-1), "n_ops must be 0 or more, got -1"),
+        (lambda: RandAugment(p=1.5), r"p must be in \[0, 1\], got 1.5"),
+        (lambda: RandAugment()(torch.zeros(1, 3, 2, 2, dtype=torch.uint8)), "RandAugment.* needs floats"),
     ],
 )
 def test_bad_parameters(make, message):

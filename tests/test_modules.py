@@ -27,10 +27,14 @@ from robustlabels.modules import (
     TwoLogits,
     build,
     closest,
+    evaluating,
     features_and_logits,
+    find_feature_map,
     find_head,
     has_convolution,
+    members,
     probe,
+    watching,
 )
 
 
@@ -623,6 +627,107 @@ def test_features_of_twins_lie_side_by_side(wrap):
     features, _ = features_and_logits(wrap(twin), x)
     assert torch.equal(features, torch.cat([features_and_logits(m, x)[0] for m in twin], dim=1))
     assert hooks(twin) == 0
+
+
+def conv_net(*tail):
+    return nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU()), *tail, nn.Flatten(), nn.LazyLinear(2))
+
+
+class Wave(nn.Module):
+    """A sequence network whose layers are not all called in the order they are defined in, nor all of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.late, self.unused, self.early = nn.Conv1d(6, 5, 3), nn.Conv1d(5, 5, 1), nn.Conv1d(2, 6, 3)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(self.late(self.early(x)).mean(2))
+
+
+@pytest.mark.parametrize(
+    ("net", "x", "path", "expected"),
+    [
+        (lambda: SmallConvNet(1, 10), (1, 28, 28), None, "body"),
+        (lambda: ResNet18(3, 10), (3, 32, 32), None, "body"),
+        (lambda: PreActResNet18(3, 10), (3, 16, 16), "body.2", "body.2"),
+        (lambda: Twin(SmallConvNet(1, 10), SmallConvNet(1, 10)), (1, 28, 28), None, "body"),
+        (lambda: LogitsOf(Answer(SmallConvNet(1, 10))), (1, 28, 28), None, "module.net.body"),
+        (lambda: TwoLogits(SmallConvNet(1, 1)), (1, 28, 28), "body", "module.body"),
+        (lambda: conv_net(nn.AdaptiveAvgPool2d(1)), (3, 9, 9), None, "0"),
+        (lambda: conv_net(nn.AdaptiveAvgPool2d(1)), (3, 9, 9), "0.0", "0.0"),
+        (lambda: conv_net(nn.MaxPool2d(2)), (3, 9, 9), None, "1"),
+        (Wave, (2, 20), None, "late"),
+        (lambda: MLP(48, 3, mean=np.zeros(3), std=np.ones(3)), (3, 4, 4), None, None),  # standardised pixels only
+        (lambda: MLP(5, 3), (5,), None, None),
+    ],
+)
+def test_find_feature_map(net, x, path, expected):
+    net, x = net(), torch.randn(2, *x)
+    net(x)  # lazy layers
+    assert find_feature_map(net, x, path) == expected
+    assert hooks(net) == 0
+
+
+class Answer(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return SimpleNamespace(logits=self.net(x))
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("boddy", "feature_layer='boddy' is not in the module. Did you mean 'body'"),
+        ("head", r"feature_layer='head' gives \(2, 10\) for 2 rows; name a layer that gives"),
+    ],
+)
+def test_find_feature_map_names_what_to_set(path, message):
+    with pytest.raises(ValueError, match=message):
+        find_feature_map(SmallConvNet(1, 10), torch.randn(2, 1, 28, 28), path)
+    with pytest.raises(ValueError, match="feature_layer='unused' gives no tensor"):
+        find_feature_map(Wave(), torch.randn(2, 2, 20), "unused")
+
+
+@pytest.mark.parametrize("wrap", [lambda net: net, Thin])
+def test_watching_keeps_every_forward(wrap):
+    net, x = Wave(), torch.randn(4, 2, 20)
+    model = wrap(net)
+    with watching(model, "late") as calls:
+        first = model(x)
+        with torch.no_grad():
+            model(x[:2])
+    assert [len(call.x) for call in calls] == [4, 2]
+    assert calls[0].x is x
+    assert [call.features.requires_grad for call in calls] == [True, False]
+    torch.testing.assert_close(net.head(calls[0].features.mean(2)), first - 1 * (wrap is Thin))
+    assert hooks(net) == 0
+    with watching(model, None) as calls:
+        model(x)
+    torch.testing.assert_close(calls[0].features, features_and_logits(net, x)[0])
+
+
+def test_watching_tells_twins_apart():
+    twin, x = Twin(Wave(), Wave()), torch.randn(4, 2, 20)
+    with watching(twin, "late") as calls:
+        twin(x, member=1)
+        twin(x=x)
+    assert [call.member for call in calls] == [1, 0, 1]
+    assert all(call.x is x for call in calls)
+    assert torch.equal(calls[0].features, twin[1].late(twin[1].early(x)))
+    assert members(twin) == [*twin]
+
+
+def test_evaluating_gives_every_part_its_mode_back():
+    net = nn.Sequential(nn.Dropout(), nn.Sequential(nn.BatchNorm1d(3), nn.ReLU()))
+    net[1][0].eval()
+    with pytest.raises(ZeroDivisionError), evaluating(net):
+        assert not any(part.training for part in net.modules())
+        1 / 0
+    assert [part.training for part in net.modules()] == [True, True, True, False, True]
 
 
 def test_has_convolution():
