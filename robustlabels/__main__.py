@@ -17,11 +17,12 @@ from sklearn.model_selection import cross_val_predict, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from robustlabels import __version__
-from robustlabels.audit import METHODS, Audit, check_writable, read
+from robustlabels import __version__, benchmark
+from robustlabels.audit import AUTO, METHODS, Audit, check_output, check_writable, make_estimator, read, reviewed
 from robustlabels.baselines import CrossEntropyClassifier
 from robustlabels.metrics import detection_report
 from robustlabels.noise import SymmetricNoise
+from robustlabels.review import format_of
 
 DESCRIPTION = """\
 Find wrong labels: train a network in a way that does not memorise them, and list
@@ -29,25 +30,39 @@ every row with the label the network believes in, most suspicious first."""
 
 EXAMPLES = """\
 examples:
-  robustlabels audit reviews.csv --labels sentiment
+  robustlabels audit photos/ --out report.html
+      images, one subfolder a class: photos/cat/1.jpg, photos/dog/7.png ...
+  robustlabels audit reviews.csv --labels sentiment --out report.html --out list.csv
       a table: numbers, categories, dates and text are encoded, gaps filled
-  robustlabels audit species.parquet --labels species --drop id --drop file
+  robustlabels audit species.parquet --labels species --id specimen --drop file
       without the columns that would give the label away
-  robustlabels audit features.npz --method elr+ --epochs 100 --out wrong.csv
-      arrays of rows or of images, saved by numpy.savez(path, X=..., y=...)
-  robustlabels audit photos/ --image-size 64 --skip-corrupt
-      one subfolder of images a class: photos/cat/1.jpg, photos/dog/7.png ...
+  robustlabels audit news.npz --text text --method elr+ --epochs 100
+      arrays of rows or of images, saved by numpy.savez(path, X=..., y=..., text=...)
+  robustlabels audit photos/ --verdicts list.csv --out second.html
+      once more, with what you decided about the rows in list.csv
 
-the columns of the result:
-  row, path    which row, counted from 0 without the header; which image
+results, by the name of --out:
+  .html               one page with pictures; needs nothing but a browser
+  .csv, .json         every row, most suspicious first
+  .label-studio.json  the flagged rows as tasks for Label Studio
+
+the columns of a list:
+  row          which row, counted from 0 without the header
+  path, name   which image; the row's name, with --id
   given        the label in the data
   suggested    the label the network believes in
-  confidence   the probability of the suggested label
   noise_score  1 - the probability of the given label
+  confidence   the probability of the suggested label
   flagged      1 where the method takes the given label for wrong, else 0
+  verdict      for you to fill in: confirm (the suggested label is right),
+               reject (the given one is) or drop
+  label        for you to fill in: the right label, where it is neither
 
-what to do with it: look at the rows from the top, correct what is wrong, and stop
-where the given labels are right."""
+what to do with it: look at the rows from the top, decide what is wrong, and stop
+where the given labels are right. Give the list back with --verdicts.
+
+exit status: 0 done, 1 more noise than --fail-above, 2 error, 130 interrupted (what
+was learned by then is written; with --checkpoint the same command goes on)."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -70,21 +85,59 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(run=audit)
-    command.add_argument("data", metavar="DATA", help="a .csv, .tsv or .parquet table, an .npz, a folder of images")
+    command.set_defaults(run=run_audit)
     command.add_argument(
-        "--labels", metavar="NAME", help="column of a table (required) or array (default: y) of labels"
+        "data", metavar="DATA", help="a .csv, .tsv or .parquet table, an .npz or .npy, a folder of images"
     )
-    command.add_argument("--features", metavar="NAME", default="X", help="array of an .npz to learn from (default: X)")
-    command.add_argument(
+
+    rows = command.add_argument_group("the data")
+    rows.add_argument(
+        "--labels", metavar="NAME", help="column of a table (required) or array (default: y) of labels; file for .npy"
+    )
+    rows.add_argument("--features", metavar="NAME", default="X", help="array of an .npz to learn from (default: X)")
+    rows.add_argument(
         "--drop", metavar="COLUMN", action="append", default=[], help="column not to learn from; can be repeated"
     )
-    command.add_argument("--method", choices=METHODS, default="elr", help="default: elr")
-    command.add_argument("--module", metavar="NAME", default="auto", help="mlp, cnn, resnet18 ... (default: auto)")
-    command.add_argument("--out", metavar="FILE", type=Path, default=Path("suspects.csv"), help="default: suspects.csv")
-    command.add_argument("--image-size", metavar="PIXELS", type=int, default=64, help="of a folder (default: 64)")
-    command.add_argument("--skip-corrupt", action="store_true", help="leave out images that cannot be read")
-    command.add_argument("--device", default="auto", help="cpu, cuda, mps (default: auto, the fastest there is)")
+    rows.add_argument("--text", metavar="NAME", help="column or array of texts to show, not to learn from")
+    rows.add_argument("--id", metavar="NAME", help="column or array that names the rows; not learned from")
+    rows.add_argument("--truth", metavar="NAME", help="column or array of true labels, to measure with")
+    rows.add_argument("--image-size", metavar="PIXELS", type=int, default=64, help="of a folder (default: 64)")
+    rows.add_argument("--skip-corrupt", action="store_true", help="leave out images that cannot be read")
+    rows.add_argument(
+        "--verdicts",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="a list with your verdicts, applied before training; can be repeated",
+    )
+
+    how = command.add_argument_group("the training")
+    how.add_argument(
+        "--method",
+        choices=[*METHODS, AUTO],
+        default="elr",
+        metavar="NAME",
+        help=f"{', '.join(METHODS)}; or auto, two networks and the neighbours' vote (default: elr)",
+    )
+    how.add_argument("--module", metavar="NAME", default="auto", help="mlp, cnn, resnet18 ... (default: auto)")
+    how.add_argument("--device", default="auto", help="cpu, cuda, mps (default: auto, the fastest there is)")
+    how.add_argument(
+        "--checkpoint", metavar="FILE", type=Path, help="kept while training; the same command goes on from there"
+    )
+
+    result = command.add_argument_group("the result")
+    result.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        help="report.html, list.csv, ... see below; can be repeated (default: suspects.csv)",
+    )
+    result.add_argument("--title", help="of the page")
+    result.add_argument(
+        "--fail-above", metavar="SHARE", type=float, help="exit with 1 if more than this share of labels looks wrong"
+    )
 
     example = commands.add_parser(
         "demo",
@@ -94,9 +147,11 @@ def build_parser() -> argparse.ArgumentParser:
     example.set_defaults(run=demo)
     example.add_argument("--out", metavar="FOLDER", type=Path, default=Path("demo"), help="default: demo")
 
-    for each in (command, example):
+    for each in (how, example):
         each.add_argument("--epochs", metavar="N", type=int, help="default: by the number of rows, at least 50")
         each.add_argument("--seed", metavar="N", type=int, default=0, help="same seed, same result (default: 0)")
+
+    benchmark.register(commands)
     return parser
 
 
@@ -112,29 +167,51 @@ def audit(args: argparse.Namespace) -> Audit:
     -------
     Audit
     """
-    check_writable(args.out)
+    outputs = args.out or [Path("suspects.csv")]
+    for path in outputs:
+        check_output(path)
+    if args.checkpoint is not None:
+        check_writable(args.checkpoint)
+    if args.fail_above is not None and not 0 <= args.fail_above <= 1:
+        raise ValueError(f"--fail-above must be a share in [0, 1], got {args.fail_above:g}.")
     data = read(
         args.data,
         labels=args.labels,
         features=args.features,
         drop=args.drop,
+        text=args.text,
+        id=args.id,
+        truth=args.truth,
         image_size=args.image_size,
         skip_corrupt=args.skip_corrupt,
         seed=args.seed,
     )
+    if args.verdicts:
+        data = reviewed(data, args.verdicts)
     if data.notes:
-        print("columns", *data.notes, sep="\n  ")
-    epochs = "auto" if args.epochs is None else args.epochs
-    classifier = METHODS[args.method](
-        args.module, max_epochs=epochs, device=args.device, random_state=args.seed, verbose=1
-    )
-    result = Audit(data, classifier)
-    result.write(args.out)
+        print("data", *data.notes, sep="\n  ")
+    settings = {name: getattr(args, name) for name in ("module", "epochs", "device", "checkpoint", "seed")}
+    result = Audit(data, make_estimator(args.method, data, **settings))
+    for path in outputs:
+        result.write(path, args.title or f"Labels of {Path(args.data).name}")
     print(result)
-    print(f"written          {args.out}, most suspicious first")
+    for path in outputs:
+        print(f"written          {path}")
+        if path.suffix.lower() == ".json" and format_of(path) == "label-studio":
+            print("the labelling interface to paste into Label Studio:", result.report.label_studio_config(), sep="\n")
     if result.interrupted:
         raise KeyboardInterrupt
     return result
+
+
+def run_audit(args: argparse.Namespace) -> int:
+    """``robustlabels audit``: 1 if there is more noise than was asked for, else 0."""
+    result = audit(args)
+    noise = result.report.beliefs.noise_rate
+    if args.fail_above is None or noise <= args.fail_above:
+        return 0
+    _say("error", f"{noise:.1%} of the labels look wrong, more than {args.fail_above:.1%}.")
+    return 1
 
 
 # --- the demonstration ------------------------------------------------------------------------------------------------
@@ -149,7 +226,8 @@ def demo(args: argparse.Namespace) -> None:
         Of the command line.
     """
     args.out.mkdir(parents=True, exist_ok=True)
-    source, suspects, picture = (args.out / name for name in ("digits.npz", "suspects.csv", "suspects.png"))
+    names = ("digits.npz", "suspects.csv", "suspects.png", "report.html")
+    source, suspects, picture, page = (args.out / name for name in names)
     digits = load_digits()
     images = digits.images.astype(np.uint8)[:, None]  # (1797, 1, 8, 8)
     X, X_test, y, y_test = train_test_split(
@@ -163,7 +241,7 @@ def demo(args: argparse.Namespace) -> None:
     options = [
         f"--{name}={value}" for name, value in (("epochs", args.epochs), ("seed", args.seed)) if value is not None
     ]
-    command = ["audit", str(source), f"--out={suspects}", *options]
+    command = ["audit", str(source), f"--out={suspects}", f"--out={page}", *options]
     print("\n$ robustlabels", *command)
     elr = audit(build_parser().parse_args(command)).classifier
 
@@ -192,7 +270,7 @@ def demo(args: argparse.Namespace) -> None:
 
     worst = np.argsort(-elr.noise_scores_, kind="stable")[:32]
     draw_suspects(picture, X[worst, 0], y_noisy[worst], elr.suggested_labels_[worst], noise.flip_mask_[worst], len(X))
-    print(f"\nsee {suspects} and {picture}")
+    print(f"\nsee {page}, {suspects} and {picture}")
 
 
 def draw_suspects(path: Path, images: Any, given: Any, suggested: Any, wrong: Any, n_rows: int) -> None:
@@ -241,20 +319,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     status : int
-        0; 2 after an error, told in one line; 130 after an interruption, what was learned by then being written.
+        0; 1 where a limit that was asked for is not kept; 2 after an error, told in one line; 130 after an
+        interruption, what was learned by then being written.
     """
     args = build_parser().parse_args(argv)
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: _say("warning", message)
         try:
-            args.run(args)
+            status = args.run(args)
         except (ImportError, OSError, ValueError, FloatingPointError) as error:
             _say("error", error)
             return 2
         except KeyboardInterrupt:
-            _say("error", "interrupted.")
+            kept = getattr(args, "checkpoint", None)
+            _say("error", f"interrupted{f'; the same command goes on from {kept}' if kept else ''}.")
             return 130
-    return 0
+    return status or 0
 
 
 def _say(kind: str, message: Any) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,27 +17,39 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.impute import SimpleImputer
 
-from robustlabels.base import BaseNoisyLabelClassifier
+from robustlabels.base import BaseNoisyLabelClassifier, take_rows
 from robustlabels.baselines import CoTeachingClassifier, CrossEntropyClassifier, GCEClassifier, SCEClassifier
 from robustlabels.datasets import load_image_folder
+from robustlabels.detection import AutoNoiseDetector
+from robustlabels.dividemix import DivideMixClassifier
 from robustlabels.elr import ELRClassifier, ELRPlusClassifier
+from robustlabels.evidence import report_extra
+from robustlabels.history import fit_recorded
 from robustlabels.moit import MOITClassifier, MOITPlusClassifier
-from robustlabels.net import replace_file
+from robustlabels.pemm import PEMMClassifier
+from robustlabels.report import LabelReport
+from robustlabels.review import DROP, format_of, read_review
 
-__all__ = ["METHODS", "Audit", "Data", "check_writable", "read"]
+__all__ = ["AUTO", "METHODS", "Audit", "Data", "check_output", "check_writable", "make_estimator", "read", "reviewed"]
 
 METHODS: dict[str, type[BaseNoisyLabelClassifier]] = {
     "elr": ELRClassifier,
     "elr+": ELRPlusClassifier,
     "moit": MOITClassifier,
     "moit+": MOITPlusClassifier,
+    "dividemix": DivideMixClassifier,
+    "pemm": PEMMClassifier,
     "ce": CrossEntropyClassifier,
     "gce": GCEClassifier,
     "sce": SCEClassifier,
     "co-teaching": CoTeachingClassifier,
 }
 
+AUTO = "auto"
+"""The method that is no classifier: :class:`~robustlabels.AutoNoiseDetector`."""
+
 TABLES = (".csv", ".csv.gz", ".tsv", ".parquet")
+PAGES = (".html", ".htm")
 
 
 # --- read -------------------------------------------------------------------------------------------------------------
@@ -54,19 +65,28 @@ class Data:
         As a classifier takes it.
     y : ndarray of shape (n_samples,)
         The given labels.
-    names : sequence of length n_samples
-        What each row is called in the result: its number, or the path of its image.
-    key : {"row", "path"}, default="row"
-        What kind of name that is.
+    show : array-like of shape (n_samples, ...) or None, default=None
+        What a person is shown of each row: its image, its entries in the table.
+    texts : ndarray of shape (n_samples,) or None, default=None
+        Shown instead.
+    names : sequence of length n_samples or None, default=None
+        What rows are called beside their number.
+    y_true : ndarray of shape (n_samples,) or None, default=None
+        The true labels, to measure with; never trained on.
     notes : tuple of str, default=()
         What was done to the data on the way.
+    rows : ndarray of shape (n_samples,), int64, or None, default=None
+        The number of each row in the source, where rows were left out.
     """
 
     X: Any
     y: NDArray[Any]
-    names: Sequence[Any]
-    key: str = "row"
+    show: Any = None
+    texts: Any = None
+    names: Sequence[Any] | None = None
+    y_true: NDArray[Any] | None = None
     notes: tuple[str, ...] = ()
+    rows: NDArray[np.int64] | None = None
 
 
 def read(
@@ -75,22 +95,28 @@ def read(
     labels: str | None = None,
     features: str = "X",
     drop: Sequence[str] = (),
+    text: str | None = None,
+    id: str | None = None,
+    truth: str | None = None,
     image_size: int = 64,
     skip_corrupt: bool = False,
     seed: int = 0,
 ) -> Data:
-    """Read a table, an ``.npz`` or a folder of images.
+    """Read a table, arrays or a folder of images.
 
     Parameters
     ----------
     source : str or Path
-        A CSV or Parquet file, an ``.npz`` file, or a folder with one subfolder of images a class.
+        A CSV or Parquet file, an ``.npz`` or ``.npy`` file, or a folder with one subfolder of images a class.
     labels : str or None, default=None
-        The column of a table that holds the labels; the array of an ``.npz``, "y" if None.
+        The column of a table that holds the labels; the array of an ``.npz``, "y" if None; the file that goes with an
+        ``.npy``.
     features : str, default="X"
         The array of an ``.npz`` to learn from.
     drop : sequence of str, default=()
         Columns of a table not to learn from.
+    text, id, truth : str or None, default=None
+        Columns or arrays that are not learned from: texts to show, names of the rows, and the true labels.
     image_size : int, default=64
         Side to which images in a folder are decoded.
     skip_corrupt : bool, default=False
@@ -103,43 +129,79 @@ def read(
     Data
     """
     path = Path(source)
+    beside = {"text": text, "id": id, "truth": truth}
     if path.is_dir():
+        _refuse(path, "a folder of images", labels=labels, drop=drop, **beside)
         images, names = load_image_folder(path, size=image_size, skip_corrupt=skip_corrupt)
-        return Data(images, names, images.paths.tolist(), key="path")
+        return Data(images, names, show=images)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")
     if path.name.lower().endswith(TABLES):
-        return _read_table(path, labels, drop, seed)
+        return _read_table(path, labels, drop, beside, seed)
     if path.suffix.lower() == ".npz":
-        return _read_arrays(path, features, labels or "y")
-    raise ValueError(f"{path} is neither a table ({', '.join(TABLES)}) nor an .npz file nor a folder of images.")
+        _refuse(path, "an .npz file", drop=drop)
+        return _read_arrays(path, features, labels or "y", beside)
+    if path.suffix.lower() == ".npy":
+        _refuse(path, "an .npy file", drop=drop, **beside)
+        return _read_array(path, labels)
+    raise ValueError(
+        f"{path} is neither a table ({', '.join(TABLES)}) nor an .npz or .npy file nor a folder of images."
+    )
 
 
-def _read_arrays(path: Path, features: str, labels: str) -> Data:
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except (ValueError, BadZipFile) as error:
-        raise ValueError(f"{path} is not an .npz file that numpy can read: {error}.") from error
-    with archive as stored:
+def _refuse(path: Path, kind: str, **options: Any) -> None:
+    for name, value in options.items():
+        if value:
+            raise ValueError(f"{path} is {kind}, which has no columns: leave --{name} out.")
+
+
+def _read_array(path: Path, labels: str | None) -> Data:
+    if labels is None:
+        raise ValueError(f"{path} holds one array: say which file holds the labels with --labels FILE.npy.")
+    X, y = (_load(file, mmap_mode="r") for file in (path, Path(labels)))
+    return Data(X, _check_labels(f"{labels}", np.array(y)), show=X)
+
+
+def _read_arrays(path: Path, features: str, labels: str, beside: Mapping[str, str | None]) -> Data:
+    with _load(path) as stored:
         found = {}
         for name in stored.files:
             try:
                 found[name] = stored[name]
             except ValueError:  # an array of Python objects would run code when it is read
                 raise ValueError(f"{path}: {name} holds Python objects; save strings as {name}.astype(str).") from None
-    for name in (features, labels):
+    for name in (features, labels, *filter(None, beside.values())):
         if name not in found:
             has = ", ".join(f"{key} {array.dtype} {array.shape}" for key, array in found.items()) or "no array"
             raise ValueError(
                 f"{path} has no array {name!r}; it has {has}. Choose with --features NAME and --labels NAME."
             )
-    X, y = found[features], found[labels]
+    texts, names, truth = (found[name] if name else None for name in beside.values())
+    X, y = found[features], _check_labels(f"{path}: {labels}", found[labels])
+    for name, array in (("text", texts), ("id", names), ("truth", truth)):
+        if array is not None and array.shape != y.shape:
+            raise ValueError(
+                f"{path}: {beside[name]} must hold one entry a row like {labels}, {y.shape}, got {array.shape}."
+            )
+    return Data(X, y, show=X, texts=texts, names=names, y_true=truth)
+
+
+def _load(path: Path, **options: Any) -> Any:
+    try:
+        return np.load(path, allow_pickle=False, **options)
+    except (ValueError, BadZipFile, EOFError) as error:
+        raise ValueError(f"{path} is not an {path.suffix} file that numpy can read: {error}.") from error
+
+
+def _check_labels(where: str, y: NDArray[Any]) -> NDArray[Any]:
     if y.ndim != 1:
-        raise ValueError(f"{path}: {labels} must hold one label a row, got an array of shape {y.shape}.")
-    return Data(X, y, range(len(y)))
+        raise ValueError(f"{where} must hold one label a row, got an array of shape {y.shape}.")
+    return y
 
 
-def _read_table(path: Path, labels: str | None, drop: Sequence[str], seed: int) -> Data:
+def _read_table(
+    path: Path, labels: str | None, drop: Sequence[str], beside: Mapping[str, str | None], seed: int
+) -> Data:
     pandas, skrub = _tables("pandas"), _tables("skrub")
     suffix = path.suffix.lower()
     sep = "\t" if suffix == ".tsv" else ","
@@ -151,16 +213,21 @@ def _read_table(path: Path, labels: str | None, drop: Sequence[str], seed: int) 
     columns = list(table.columns)
     if labels is None:
         raise ValueError(f"{path} is a table: say which column holds the labels with --labels COLUMN. {_list(columns)}")
-    for name in (labels, *drop):
+    left_out = [labels, *drop, *filter(None, beside.values())]
+    for name in left_out:
         if name not in columns:
             close = difflib.get_close_matches(name, columns, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"{path} has no column {name!r}.{hint} {_list(columns)}")
-    if suffix != ".parquet":  # labels as they stand in the file: 01 stays 01, and a class may be called NA
-        table[labels] = pandas.read_csv(path, sep=sep, usecols=[labels], dtype=str, na_filter=False, index_col=False)
+    stand = [name for name in (labels, beside["id"], beside["truth"]) if name]
+    if suffix != ".parquet":  # as they stand in the file: 01 stays 01, and a class may be called NA
+        table[stand] = pandas.read_csv(path, sep=sep, usecols=stand, dtype=str, na_filter=False, index_col=False)[stand]
     y = _read_labels(path, table[labels])
-    X, notes = _encode(table.drop(columns=[labels, *drop]), skrub, seed)
-    return Data(X, y, range(len(y)), notes=notes)
+    y_true = None if beside["truth"] is None else _read_labels(path, table[beside["truth"]])
+    texts, names = (None if beside[key] is None else table[beside[key]].to_numpy() for key in ("text", "id"))
+    shown = table.drop(columns=list(dict.fromkeys(left_out)))
+    X, notes = _encode(shown, skrub, seed)
+    return Data(X, y, show=shown, texts=texts, names=names, y_true=y_true, notes=notes)
 
 
 def _read_labels(path: Path, column: Any) -> NDArray[Any]:
@@ -230,36 +297,125 @@ def _list(columns: Iterable[str], most: int = 20) -> str:
 # --- train, and write -------------------------------------------------------------------------------------------------
 
 
+def check_output(path: Path) -> None:
+    """Raise, before any time is spent, unless a result of this kind can be written there.
+
+    Parameters
+    ----------
+    path : Path
+    """
+    check_writable(path)
+    if path.suffix.lower() in PAGES:
+        for module in ("jinja2", "matplotlib", "PIL.Image"):
+            report_extra(module)
+        return
+    try:
+        format_of(path)
+    except ValueError:
+        kinds = f"{', '.join(PAGES)}, .csv, .json or .label-studio.json"
+        raise ValueError(f"{path}: results are {kinds} files, by the end of their name.") from None
+
+
 def check_writable(path: Path) -> None:
-    """Raise, before any time is spent, unless a file can be written there.
+    """Raise unless a file can be written there.
 
     Parameters
     ----------
     path : Path
     """
     if path.exists() and not path.is_file():
-        raise OSError(f"{path} is not a file; name a file to write to with --out.")
+        raise OSError(f"{path} is not a file; name a file to write to.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.parent}; create it first.")
     try:
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
-        raise OSError(f"{path} cannot be written: {error.strerror}; name another place with --out.") from error
+        raise OSError(f"{path} cannot be written: {error.strerror}; name another place.") from error
 
 
-class Audit:
-    """What a classifier thinks of every label; ``print`` it for a summary.
+def reviewed(data: Data, reviews: Iterable[Path]) -> Data:
+    """Data with what a person decided: right labels instead of the given ones, and dropped rows left out.
 
     Parameters
     ----------
     data : Data
-    classifier : classifier of this package
+    reviews : iterable of Path
+        Files as :meth:`robustlabels.LabelReport.to_review` writes them; of two verdicts on a row the later one holds.
+
+    Returns
+    -------
+    Data
+    """
+    classes, given = np.unique(data.y, return_inverse=True)
+    verdicts: dict[int, int] = {}
+    for path in reviews:
+        verdicts |= read_review(path, classes, given)
+    decided = given.copy()
+    decided[list(verdicts)] = list(verdicts.values())
+    rows = np.flatnonzero(decided != DROP)
+    note = (
+        f"{len(verdicts):,} rows reviewed: {(decided[rows] != given[rows]).sum():,} labels changed, "
+        f"{len(given) - len(rows):,} rows dropped"
+    )
+    parts = {name: getattr(data, name) for name in ("X", "show", "texts", "names", "y_true")}
+    taken = {name: None if part is None else take_rows(part, rows) for name, part in parts.items()}
+    return Data(y=classes[decided[rows]], rows=rows, notes=(*data.notes, note), **taken)
+
+
+def make_estimator(
+    method: str,
+    data: Data,
+    *,
+    module: str = "auto",
+    epochs: int | None = None,
+    device: str = "auto",
+    checkpoint: Path | None = None,
+    seed: int = 0,
+) -> Any:
+    """An unfitted classifier, or detector, that shows its progress.
+
+    Parameters
+    ----------
+    method : str
+        One of METHODS, or "auto".
+    data : Data
+    module : str, default="auto"
+    epochs : int or None, default=None
+        None is the method's own default.
+    device : str, default="auto"
+    checkpoint : Path or None, default=None
+    seed : int, default=0
+
+    Returns
+    -------
+    estimator
+    """
+    given: dict[str, Any] = {} if epochs is None else {"max_epochs": epochs}
+    if method != AUTO:
+        kind = METHODS[method]
+        return kind(module, device=device, checkpoint=checkpoint, random_state=seed, verbose=1, **given)
+    if checkpoint is not None:
+        raise ValueError("--checkpoint goes with one network, and --method auto trains two; leave one of them out.")
+    detector = AutoNoiseDetector(device=device, random_state=seed)
+    network = detector._network(len(data.y), table=isinstance(data.X, np.ndarray) and data.X.ndim == 2)
+    network.set_params(verbose=1, **given, **({} if module == "auto" else {"module": module}))
+    return detector.set_params(estimator=network)
+
+
+class Audit:
+    """What a classifier or detector thinks of every label; ``print`` it for a summary.
+
+    Parameters
+    ----------
+    data : Data
+    classifier : classifier or detector of this package
         Is fitted; a fit that was interrupted counts up to its last finished epoch.
 
     Attributes
     ----------
     data, classifier
         As given, the classifier fitted.
+    report : :class:`~robustlabels.LabelReport`
     seconds : float
         That the fit took.
     interrupted : bool
@@ -269,52 +425,45 @@ class Audit:
     def __init__(self, data: Data, classifier: Any) -> None:
         self.data, self.classifier = data, classifier
         self.interrupted = False
+        recorded = isinstance(classifier, BaseNoisyLabelClassifier)
+        fit = partial(fit_recorded, classifier) if recorded else classifier.fit
         start = time.perf_counter()
         try:
-            classifier.fit(data.X, data.y)
+            fit(data.X, data.y)
         except KeyboardInterrupt:
             if not hasattr(classifier, "noise_scores_"):
                 raise
             self.interrupted = True
         self.seconds = time.perf_counter() - start
+        self.report = LabelReport.from_estimator(
+            classifier,
+            data.show,
+            data.y,
+            texts=data.texts,
+            names=data.names,
+            y_true=data.y_true,
+            row_numbers=data.rows,
+        )
 
-    def suspects(self) -> Iterator[tuple[Any, Any, Any, str, str, int]]:
-        """All rows, most suspicious first: name, given and suggested label, its confidence, noise score, flagged."""
-        clf, data = self.classifier, self.data
-        for i in np.argsort(-clf.noise_scores_, kind="stable"):
-            confidence, score = f"{clf.suggested_confidence_[i]:.6f}", f"{clf.noise_scores_[i]:.6f}"
-            yield data.names[i], data.y[i], clf.suggested_labels_[i], confidence, score, int(clf.noise_mask_[i])
-
-    def write(self, path: Path) -> None:
-        """Write the rows as CSV, whole or not at all.
+    def write(self, path: Path, title: str | None = None) -> None:
+        """Write the result, whole or not at all: a page, or by the file's name a list for review.
 
         Parameters
         ----------
         path : Path
+            An ``.html``, ``.csv``, ``.json`` or ``.label-studio.json`` file.
+        title : str or None, default=None
+            Of the page.
         """
-
-        def write(partial: Path) -> None:
-            with partial.open("w", newline="", encoding="utf-8") as stream:
-                writer = csv.writer(stream)
-                writer.writerow([self.data.key, "given", "suggested", "confidence", "noise_score", "flagged"])
-                writer.writerows(self.suspects())
-
         try:
-            replace_file(path, write)
+            if path.suffix.lower() in PAGES:
+                self.report.to_html(path, title=title)
+            else:
+                self.report.to_review(path)
         except OSError as error:
             raise OSError(f"{path} was not written: {error.strerror or error}.") from error
 
     def __str__(self) -> str:
-        clf, y = self.classifier, self.data.y
-        flagged, differ = clf.noise_mask_, clf.suggested_labels_ != y
-        pairs = Counter(zip(y[differ].tolist(), clf.suggested_labels_[differ].tolist(), strict=True))
-        lines = [
-            f"rows             {len(y):,} in {len(clf.classes_)} classes",
-            f"estimated noise  {clf.noise_rate_:.1%}",
-            f"flagged          {flagged.sum():,} rows",
-            f"trained          {clf.n_iter_} epochs in {self.seconds:.1f} seconds",
-        ]
-        if pairs:
-            lines.append("top confusions   given -> suggested")
-            lines += [f"{count:15,}  {given} -> {suggested}" for (given, suggested), count in pairs.most_common(5)]
-        return "\n".join(lines)
+        lines = str(self.report).splitlines()
+        epochs = f"{self.classifier.n_iter_} epochs " if hasattr(self.classifier, "n_iter_") else ""
+        return "\n".join([*lines[:3], f"trained          {epochs}in {self.seconds:.1f} seconds", *lines[3:]])

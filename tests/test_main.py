@@ -1,6 +1,7 @@
 """The command line, end to end on small data; every error in one line, with a way out."""
 
 import errno
+import json
 import re
 import sys
 from pathlib import Path
@@ -11,12 +12,13 @@ import pytest
 from PIL import Image
 
 import robustlabels.audit
+from robustlabels import LabelReport
 from robustlabels.__main__ import draw_suspects, main
 from robustlabels.net import ProgressBar
 
 ROOT = Path(__file__).parents[1]
 WRONG = np.arange(120) % 10 == 7
-COLUMNS = ["given", "suggested", "confidence", "noise_score", "flagged"]
+COLUMNS = ["given", "suggested", "noise_score", "confidence", "flagged", "verdict", "label"]
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def audit(tmp_path, capsys):
 
 def assert_ranked(result, key, names, given):
     """All rows once, each with its own label, by falling score."""
-    assert list(result.columns) == [key, *COLUMNS]
+    assert list(result.columns) == (["row", *COLUMNS] if key == "row" else ["row", key, *COLUMNS])
     assert sorted(result[key]) == sorted(names)
     assert result[key].map(dict(zip(names, given, strict=True))).tolist() == result["given"].tolist()
     assert result["noise_score"].is_monotonic_decreasing
@@ -90,6 +92,7 @@ def test_table(audit, csv, table):
     assert "weight: number, 18 missing" in out
     assert "town: 3 categories, 11 missing -> 4 column(s)" in out
     assert "born: date, 1 missing -> year, month, day" in out
+    assert out.startswith("data\n")
     assert "remark: text -> 6 numbers" in out
     assert "nothing: constant or empty, left out" in out
     assert "120 in 3 classes" in out
@@ -129,11 +132,25 @@ def test_dropped_columns(audit, csv):
     assert "born:" not in out
 
 
-@pytest.mark.parametrize("method", robustlabels.audit.METHODS)
+@pytest.mark.parametrize("method", [*robustlabels.audit.METHODS, robustlabels.audit.AUTO])
 def test_methods(audit, csv, table, method):
     status, result, *_ = audit(csv, "--labels", "species", "--method", method, "--drop", "remark")
     assert status == 0
     assert_ranked(result, "row", range(120), table["species"])
+
+
+def test_columns_beside(audit, csv, table):
+    table["code"] = [f"{i:03d}" for i in range(120)]
+    table["truth"] = table["species"]
+    table.to_csv(csv, index=False)
+    options = ["--labels", "species", "--id", "code", "--truth", "truth", "--text", "remark"]
+    status, result, out, _ = audit(csv, *options)
+    assert status == 0
+    assert result["name"].tolist() == result["row"].tolist()  # read as a number here; in the file as it stood:
+    assert f",{result['row'][0]:03d}," in (csv.parent / "suspects.csv").read_text().splitlines()[1]
+    for name in ("code", "truth", "remark"):
+        assert f"{name}:" not in out
+    assert_refused(*audit(csv, "--labels", "species", "--id", "cod"), "no column 'cod'", "mean 'code'?")
 
 
 def test_wrong_columns(audit, csv):
@@ -185,6 +202,36 @@ def test_arrays_missing_or_unfit(audit, blobs, tmp_path):
     assert_refused(*audit(path), "blobs.npz is not an .npz file")
 
 
+def test_texts_names_and_truth(audit, blobs, tmp_path):
+    X, y = blobs
+    path, page = tmp_path / "blobs.npz", tmp_path / "report.html"
+    texts, names = (np.array([f"{what} {i}" for i in range(200)]) for what in ("text", "name"))
+    np.savez(path, X=X, y=np.where(np.arange(200) < 20, "bee", y), truth=y, text=texts, name=names)
+    options = ["--text", "text", "--id", "name", "--truth", "truth", "--out", page]
+    status, result, *_ = audit(path, *options)
+    assert status == 0
+    assert (result["name"] == "name " + result["row"].astype(str)).all()
+    html = page.read_text(encoding="utf-8")
+    first = result["row"][0]
+    assert f"text {first}" in html
+    assert f"row {first} · name {first}" in html
+    assert "truly wrong" in html
+    np.savez(path, X=X, y=y, text=texts[:-1])
+    assert_refused(*audit(path, "--text", "text"), "text must hold one entry a row like y, (200,), got (199,)")
+    assert_refused(*audit(path, "--truth", "gold"), "no array 'gold'", "text <U8 (199,)")
+    assert_refused(*audit(path, "--drop", "X"), "an .npz file, which has no columns: leave --drop out")
+
+
+def test_one_array_with_labels_in_another_file(audit, blobs, tmp_path):
+    X, y = blobs
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", y)
+    _, result, *_ = audit(tmp_path / "X.npy", "--labels", tmp_path / "y.npy")
+    assert_ranked(result, "row", range(200), y)
+    assert_refused(*audit(tmp_path / "X.npy"), "say which file holds the labels with --labels FILE.npy")
+    assert_refused(*audit(tmp_path / "X.npy", "--labels", tmp_path / "no.npy"), "no.npy", "No such file")
+
+
 # --- folders of images ------------------------------------------------------------------------------------------------
 
 
@@ -206,6 +253,16 @@ def test_folder(audit, folder):
     assert status == 0
     assert_ranked(result, "path", paths, [Path(path).parent.name for path in paths])
     assert "24 in 2 classes" in out
+    assert_refused(*audit(folder, "--labels", "kind"), "a folder of images, which has no columns: leave --labels out")
+
+
+def test_folder_with_a_page(audit, folder, tmp_path):
+    page = tmp_path / "report.html"
+    assert audit(folder, "--image-size", 8, "--out", page, "--title", "My <images>")[0] == 0
+    html = page.read_text(encoding="utf-8")
+    assert "<title>My &lt;images&gt;</title>" in html
+    assert html.count('alt="image of row') == 12
+    assert str(folder / "dark") in html
 
 
 @pytest.mark.parametrize("content", [b"no image at all", "half of one"])
@@ -255,11 +312,11 @@ def test_full_disk_leaves_no_half_file(audit, csv, tmp_path, monkeypatch, before
         out.write_text(before)
     files = set(tmp_path.iterdir())
 
-    def suspects(self):
-        yield 0, "cat", "cat", 1.0, 0.0, 0
+    def records(self, rows):
+        yield {"row": 0, "given": "cat", "suggested": "cat", "noise_score": 1.0, "confidence": 0.0, "flagged": False}
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(robustlabels.audit.Audit, "suspects", suspects)
+    monkeypatch.setattr(LabelReport, "_records", records)
     status, _, _, err = audit(csv, "--labels", "species")
     assert status == 2
     assert err.endswith(f"error: {out} was not written: No space left on device.\n")
@@ -281,6 +338,85 @@ def test_interrupted_fit_is_written_as_far_as_it_got(audit, csv, table, tmp_path
     assert "2 epochs in" in out
     assert "interrupted" in err
     assert_ranked(pd.read_csv(tmp_path / "suspects.csv"), "row", range(120), table["species"])
+
+
+@pytest.mark.parametrize("name", ["report.html", "list.json", "tasks.label-studio.json"])
+def test_results_by_their_names(audit, csv, tmp_path, name):
+    status, result, out, _ = audit(csv, "--labels", "species", "--out", tmp_path / name)
+    assert status == 0
+    assert f"written          {tmp_path / 'suspects.csv'}\nwritten          {tmp_path / name}\n" in out
+    text = (tmp_path / name).read_text(encoding="utf-8")
+    if name.endswith(".html"):
+        assert text.startswith("<!doctype html>")
+        assert "Labels of table.csv" in text
+    elif name == "list.json":
+        assert [record["row"] for record in json.loads(text)] == result["row"].tolist()
+    else:
+        assert [task["data"]["row"] for task in json.loads(text)] == result["row"][: result["flagged"].sum()].tolist()
+        assert "</Choices>" in out
+
+
+def test_wrong_results_are_told_before_training(audit, csv, tmp_path, monkeypatch):
+    out = tmp_path / "report.xlsx"
+    assert_refused(*audit(csv, "--labels", "species", "--out", out), "results are .html, .htm, .csv, .json")
+    out = tmp_path / "no" / "report.html"
+    assert_refused(*audit(csv, "--labels", "species", "--out", out), "there is no folder")
+    assert_refused(*audit(csv, "--labels", "species", "--checkpoint", tmp_path / "no" / "fit.ckpt"), "no folder")
+    assert_refused(*audit(csv, "--labels", "species", "--fail-above", 40), "share in [0, 1], got 40")
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    out = tmp_path / "report.html"
+    assert_refused(*audit(csv, "--labels", "species", "--out", out), 'pip install "robustlabels[report]"')
+
+
+def test_verdicts_are_trained_on(audit, csv, table, tmp_path):
+    _, first, *_ = audit(csv, "--labels", "species", epochs=30)
+    wrong, right, other = first["row"][0], first["row"][1], first["row"][2]
+    verdicts = first.astype({"verdict": object, "label": object})
+    verdicts.loc[0, "verdict"], verdicts.loc[1, "verdict"], verdicts.loc[2, "label"] = "drop", "reject", "owl"
+    verdicts.to_csv(tmp_path / "verdicts.csv", index=False)
+    options = ["--labels", "species", "--verdicts", tmp_path / "verdicts.csv"]
+    status, second, out, _ = audit(csv, *options, epochs=30)
+    assert status == 0
+    assert f"3 rows reviewed: {int(first['given'][2] != 'owl')} labels changed, 1 rows dropped" in out
+    assert sorted(second["row"]) == sorted(set(range(120)) - {wrong})
+    given = second.set_index("row")["given"]
+    assert given[right] == table["species"][right]
+    assert given[other] == "owl"
+    (tmp_path / "verdicts.csv").write_text("row,given,label\n0,fish,dog\n")
+    assert_refused(*audit(csv, *options), "line 2: row 0 was given 'fish' there and 'cat' here")
+    assert_refused(*audit(csv, "--labels", "species", "--verdicts", tmp_path / "no.csv"), "No such file")
+
+
+def test_a_killed_audit_goes_on_from_its_checkpoint(audit, csv, tmp_path, monkeypatch):
+    whole = audit(csv, "--labels", "species", epochs=6)[1]
+    checkpoint = tmp_path / "fit.ckpt"
+
+    def interrupt(self, net):
+        if len(net.history) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProgressBar, "on_epoch_begin", interrupt)
+    status, _, _, err = audit(csv, "--labels", "species", "--checkpoint", checkpoint, epochs=6)
+    assert status == 130
+    assert err.endswith(f"error: interrupted; the same command goes on from {checkpoint}.\n")
+    monkeypatch.undo()
+    status, resumed, out, _ = audit(csv, "--labels", "species", "--checkpoint", checkpoint, epochs=6)
+    assert status == 0
+    assert "6 epochs in" in out
+    pd.testing.assert_frame_equal(resumed, whole)
+    options = ["--labels", "species", "--checkpoint", checkpoint]
+    status, _, _, err = audit(csv, *options, "--seed", 1, epochs=6)
+    assert status == 2
+    assert re.search("belongs to another fit: .*parameter random_state differ; delete the file", err)
+    assert_refused(*audit(csv, *options, "--method", "auto"), "--checkpoint goes with one network")
+
+
+def test_too_much_noise_is_a_status(audit, csv):
+    assert audit(csv, "--labels", "species", "--fail-above", 0.5, epochs=20)[0] == 0
+    status, _, out, err = audit(csv, "--labels", "species", "--fail-above", 0.01, epochs=20)
+    assert status == 1
+    assert "written" in out
+    assert re.search(r"error: \d+\.\d% of the labels look wrong, more than 1\.0%\.\n$", err)
 
 
 def test_interrupted_before_an_epoch_is_done(audit, csv, tmp_path, monkeypatch):
@@ -311,7 +447,17 @@ def test_wrong_value_of_an_option(audit, csv):
 def test_help(capsys):
     for command, words in (
         ([], ["audit", "demo"]),
-        (["audit"], ["--labels", "--skip-corrupt", "audit reviews.csv", "most suspicious first", "noise_score"]),
+        (
+            ["audit"],
+            [
+                "--labels",
+                "--skip-corrupt",
+                "audit reviews.csv",
+                "most suspicious first",
+                "noise_score",
+                "exit status: 0",
+            ],
+        ),
         (["demo"], ["40 %", "--out"]),
     ):
         with pytest.raises(SystemExit) as stop:
