@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     harness.pin()  # before numpy is imported
-    from benchmarks import functions, memory, moit, training  # noqa: F401 - they register themselves
+    from benchmarks import confident, functions, influence, memory, moit, sanm, training  # noqa: F401 - they register themselves
 
     if options.command == "list":
         for name in harness.REGISTRY:

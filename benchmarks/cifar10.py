@@ -9,10 +9,18 @@ optimizers and schedules are the papers' (``from_paper``) where a method has the
 rows compare. Two departures, as everywhere in the package: statistics for normalisation are taken from the training
 images, and ELR+'s ramps are fractions of the training.
 
-Noise is drawn in both parts, anew for each seed: ``sym*`` with the true class among the drawn labels (the ELR papers'
-convention: "40 %" is 36 % wrong), ``asym40`` by the ELR authors' own sequential generator (18.4 % wrong),
-``cifar10n-*`` are the human labels of CIFAR-10N. Published numbers are taken at the best noisy-validation epoch, as
-``test_best_valid`` is, with the network that stands beside them.
+Noise is drawn in both parts, anew for each seed: ``sym*`` with the true class among the drawn labels (ELR's and
+DivideMix's convention: "40 %" is 36 % wrong), ``asym40`` by the ELR authors' own sequential generator (18.4 % wrong),
+``sym*-others`` and ``asym40-once`` without and in one pass (MOIT's: 40 % and 20 % wrong), ``cifar10n-*`` are the human
+labels of CIFAR-10N. Published numbers stand beside ours only where the noise is theirs, each with its network and the
+epoch at which it was taken: at the best noisy-validation epoch, as ``test_best_valid`` is, or at the best *test* epoch,
+which nobody could choose.
+
+**Fast**: ``--setting fast`` trains a shallow, wide network in 20 epochs of large batches under a one-cycle schedule,
+compiled on a GPU: seconds instead of minutes, for trying things out. What is published beside it took minutes.
+
+**All of it**: ``--suite`` runs what is listed in :data:`SUITE` and has no line yet, cheap methods first. ``--smallest``
+is its form for a CPU: 500 images, two epochs, a small network; its numbers mean nothing.
 
 **Time slices.** ``--minutes 9`` stops at the end of the epoch in which the time is up, prints "unfinished: run again"
 and exits with 75; the same command goes on from its checkpoint, as if it had not stopped (bit for bit on a CPU).
@@ -64,15 +72,21 @@ import robustlabels
 from robustlabels import (
     CoTeachingClassifier,
     CrossEntropyClassifier,
+    DivideMixClassifier,
     ELRClassifier,
     ELRPlusClassifier,
     GCEClassifier,
     MOITClassifier,
+    MOITPlusClassifier,
+    PEMMClassifier,
+    SANMClassifier,
     SCEClassifier,
     detection_report,
 )
+from robustlabels.base import BaseMetaClassifier
+from robustlabels.benchmark import append_row, read_rows
 from robustlabels.datasets import NoisyDataset, load_cifar10
-from robustlabels.net import Rows, resolve_device, unwrap
+from robustlabels.net import AccuracyCurve, Rows, resolve_device, unwrap
 from robustlabels.noise import CIFAR10_PAIRS, AsymmetricNoise, SymmetricNoise
 from robustlabels.objective import AtPrecision
 
@@ -84,6 +98,10 @@ METHODS = {
     "elr": ELRClassifier,
     "elr+": ELRPlusClassifier,
     "moit": MOITClassifier,
+    "moit+": MOITPlusClassifier,
+    "pemm": PEMMClassifier,
+    "dividemix": DivideMixClassifier,
+    "sanm(dividemix)": SANMClassifier,
 }
 
 SIMULATED = {
@@ -92,12 +110,27 @@ SIMULATED = {
         for percent in (20, 40, 60, 80)
     },
     "asym40": functools.partial(AsymmetricNoise, 0.4, CIFAR10_PAIRS, sequential=True),
+    **{f"sym{percent}-others": functools.partial(SymmetricNoise, percent / 100) for percent in (20, 40, 80)},
+    "asym40-once": functools.partial(AsymmetricNoise, 0.4, CIFAR10_PAIRS),
 }
 HUMAN = {"cifar10n-aggre": "aggre", "cifar10n-random1": "random1", "cifar10n-worse": "worse"}
 NOISE = ["clean", *SIMULATED, *HUMAN]
 
-# Liu et al. (2020), tables 1 (ResNet-34, five noise realisations) and 2 (ELR+, PreAct-ResNet-18): test accuracy in
-# percent at the best noisy-validation epoch. CIFAR-10N (last two rows): its authors' leaderboard page, protocol unread.
+SUITE: list[tuple[str, str, int | None]] = [
+    *(("pemm", noise, None) for noise in ("sym40", "cifar10n-worse")),
+    *(("ce", noise, None) for noise in ("sym40", "sym40-others", "cifar10n-worse")),
+    *(("elr", noise, None) for noise in ("sym20", "sym40", "sym80", "asym40", "cifar10n-worse")),
+    *(("elr+", noise, None) for noise in ("sym40", "cifar10n-worse")),
+    *(("moit", noise, None) for noise in ("sym40-others", "cifar10n-worse")),
+    *(("moit+", noise, None) for noise in ("sym40-others", "cifar10n-worse")),
+    *(("dividemix", noise, None) for noise in ("sym20", "sym40", "cifar10n-worse")),
+    *(("sanm(dividemix)", noise, 60) for noise in ("sym40", "cifar10n-worse")),
+]
+"""Methods, noise and, where the paper's training is cut short, epochs of ``--suite``."""
+
+# ELR's, CE's, GCE's, SCE's: Liu et al. (2020), tables 1 (five noise realisations) and 2 (ELR+): test accuracy in
+# percent. DivideMix's as quoted there, table 2. MOIT's: Ortego et al. (2021), table 6. CIFAR-10N: its authors'
+# leaderboard page. PEMM has no number that we know of, SANM none for these labels.
 PUBLISHED: dict[tuple[str, str], tuple[float, float | None]] = {
     ("ce", "sym20"): (86.98, 0.12),
     ("ce", "sym40"): (81.88, 0.29),
@@ -127,9 +160,38 @@ PUBLISHED: dict[tuple[str, str], tuple[float, float | None]] = {
     ("elr+", "sym20"): (94.6, None),
     ("elr+", "sym80"): (91.1, None),
     ("elr+", "asym40"): (92.7, None),
+    ("dividemix", "sym20"): (96.1, None),
+    ("dividemix", "sym80"): (93.2, None),
+    ("dividemix", "asym40-once"): (93.4, None),
+    ("ce", "sym20-others"): (78.93, None),
+    ("ce", "sym40-others"): (55.06, None),
+    ("ce", "sym80-others"): (33.09, None),
+    ("ce", "asym40-once"): (76.04, None),
+    ("moit", "sym20-others"): (92.88, None),
+    ("moit", "sym40-others"): (90.55, None),
+    ("moit", "sym80-others"): (70.53, None),
+    ("moit", "asym40-once"): (92.27, None),
+    ("moit+", "sym20-others"): (94.08, None),
+    ("moit+", "sym40-others"): (91.95, None),
+    ("moit+", "sym80-others"): (75.83, None),
+    ("moit+", "asym40-once"): (93.27, None),
     ("elr", "cifar10n-aggre"): (92.38, None),
     ("elr+", "cifar10n-aggre"): (94.83, None),
 }
+
+FAST: dict[str, Any] = {
+    "module": "fast",
+    "batch_size": 1024,
+    "max_epochs": 20,
+    "lr": 1.0,
+    "lr_schedule": "one_cycle",
+    "optimizer__momentum": 0.85,
+    "optimizer__nesterov": True,
+    "optimizer__weight_decay": 1e-3,
+    "augment": "standard",
+}
+"""``--setting fast``: airbench's shape of network, schedule and batch, without its label smoothing, which is a defence
+against noise of its own, and without averaging over views at test; compiled on a GPU."""
 
 FILES = ("cifar10_train_1.npz", "cifar10_train_2.npz", "cifar10_test.npz", "cifar10n_labels.npz")
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "results" / "cifar10.jsonl"
@@ -153,14 +215,15 @@ def stage(source: Path, target: Path) -> list[str]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class HeldOut:
-    """skorch's ``train_split`` into given rows."""
+    """skorch's ``train_split`` into given rows, of whatever part of them a stage trains on."""
 
     train: np.ndarray
     valid: np.ndarray
 
     def __call__(self, dataset: Any, y: Any = None, groups: Any = None) -> tuple[Subset, Subset]:
         """Both parts of the data set."""
-        return Subset(dataset, self.train), Subset(dataset, self.valid)
+        held_out = np.isin(dataset.index.cpu().numpy(), self.valid)
+        return Subset(dataset, np.flatnonzero(~held_out)), Subset(dataset, np.flatnonzero(held_out))
 
     def __repr__(self) -> str:  # names the split in a checkpoint, so nothing of this process may be in it
         return f"HeldOut({len(self.train)} + {len(self.valid)} rows, {zlib.crc32(self.valid.tobytes()):08x})"
@@ -208,10 +271,18 @@ def make_task(data: NoisyDataset, noise: str, seed: int, n_rows: int | None = No
 def make_classifier(
     method: str, noise: str, *, setting: str | None = None, epochs: int | None = None, **params: Any
 ) -> Any:
-    """The published settings, ELR's for a baseline that has none; with ``epochs`` the schedule's steps move along."""
+    """The published settings, ELR's for a baseline that has none; with ``epochs`` the schedule's steps move along.
+
+    Parameters that are not SANM's are its host's.
+    """
     cls = METHODS[method]
-    elr_setting = "cifar10-asym" if noise.startswith("asym") else "cifar10-sym"
-    setting = setting or ("cifar10" if issubclass(cls, MOITClassifier) else elr_setting)
+    if cls is SANMClassifier:
+        own = {name: params.pop(name) for name in set(params) & set(cls().get_params(deep=False))}
+        host = make_classifier("dividemix", noise, setting=setting, epochs=epochs, **params)
+        return cls.from_paper("cifar10", host).set_params(warmup=host.warmup, **own)
+    if setting == "fast":
+        return cls(**FAST).set_params(**({} if epochs is None else {"max_epochs": epochs}), **params)
+    setting = setting or default_setting(cls, noise)
     if hasattr(cls, "from_paper"):
         clf = cls.from_paper(setting)
     else:
@@ -222,47 +293,60 @@ def make_classifier(
         if isinstance(clf.lr_schedule, dict):
             steps = {round(epoch * epochs / clf.max_epochs): factor for epoch, factor in clf.lr_schedule.items()}
             clf.set_params(lr_schedule=steps)
+        counted = {name: value for name, value in clf.get_params().items() if name in ("warmup", "ramp")}
+        clf.set_params(**{n: max(1, round(v * epochs / clf.max_epochs)) for n, v in counted.items() if v >= 1})
         clf.set_params(max_epochs=epochs)
     return clf.set_params(**params)
 
 
-class TestAccuracy(Callback):
+def default_setting(cls: type, noise: str) -> str:
+    """Which of a paper's settings is for this noise, or ELR's."""
+    if issubclass(cls, DivideMixClassifier):
+        known = {"sym20": "-sym20", "sym80": "-sym80", "asym40": "-asym40", "asym40-once": "-asym40"}
+        return f"cifar10{known.get(noise, '')}"
+    if issubclass(cls, MOITClassifier):
+        return "cifar10"
+    return "cifar10-asym" if noise.startswith("asym") else "cifar10-sym"
+
+
+class TestAccuracy(AccuracyCurve):
     """Accuracy on the test images after every epoch, into the history and onto the screen.
 
-    Parameters
+    Attributes
     ----------
-    X, y : ndarray
-        Test images and labels; the images are put on the device once, so copies of this callback share them.
+    histories : list
+        Of every stage.
     """
 
     __test__ = False  # not a pytest class
 
     def __init__(self, X: np.ndarray, y: np.ndarray) -> None:
-        self.X, self.y = X, y
+        super().__init__(X, y)
+        self.histories: list[Any] = []
 
-    def __deepcopy__(self, memo: dict) -> TestAccuracy:
-        return self
+    def on_train_begin(self, net: Any, X: Any = None, **_: Any) -> None:
+        """A stage begins, or goes on."""
+        super().on_train_begin(net, X)
+        self.histories.append(net.history)
 
-    def on_train_begin(self, net: Any, **_: Any) -> None:
-        """Put the images on the device."""
-        self.rows_ = net.get_dataset(self.X)
+    def on_epoch_begin(self, net: Any, **_: Any) -> None:
+        """Count from here."""
+        self.rows_trained_ = 0
+
+    def on_batch_end(self, net: Any, batch: Any = None, training: bool = False, **_: Any) -> None:
+        """Count the rows that were trained on: a method may take fewer than there are, or some of them twice."""
+        self.rows_trained_ += len(batch[1]) * training
 
     def on_epoch_end(self, net: Any, **_: Any) -> None:
-        """Measure; the epoch's own duration is taken already."""
-        start = time.perf_counter()
-        right = net.outputs(self.rows_).argmax(1).numpy() == self.y
-        net.history.record("test_acc", float(right.mean()))
-        net.history.record("test_dur", time.perf_counter() - start)
+        """Measure, and print."""
+        super().on_epoch_end(net)
+        net.history.record("rows_trained", self.rows_trained_)
         row = net.history[-1]
         print(
             f"epoch {len(net.history):3d}  loss {row['train_loss']:7.4f}  noisy validation {row['valid_acc']:.4f}  "
             f"test {row['test_acc']:.4f}  {row['dur']:.2f} s",
             flush=True,
         )
-
-    def on_train_end(self, net: Any, **_: Any) -> None:
-        """Free the device's copy."""
-        del self.rows_
 
 
 class OutOfTime(KeyboardInterrupt):
@@ -315,14 +399,13 @@ def matmul_peak(device: str, dtype: torch.dtype, seconds: float = 1.0) -> float:
         repeats = int(repeats * min(10, 1 + seconds / elapsed))
 
 
-def work(clf: Any, X: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+def work(net: Any, X: np.ndarray, y: np.ndarray, layout: str) -> tuple[float, float]:
     """FLOP per training row and epoch, forward and backward as the method runs them, and of one row's prediction.
 
     Counted on copies: a training step moves the method's memory.
     """
-    net = clf.net_
     size = min(net.batch_size, len(X))
-    rows = Rows(X[:size], torch.as_tensor(y[:size]), n_classes=N_CLASSES, layout=clf.layout_, device=str(net.device))
+    rows = Rows(X[:size], torch.as_tensor(y[:size]), n_classes=N_CLASSES, layout=layout, device=str(net.device))
     module, objective = copy.deepcopy((unwrap(net), net.criterion_))
     kind = torch.device(net.device).type
     model = module if net.autocast is None else AtPrecision(module, kind, net.autocast)
@@ -388,20 +471,23 @@ def detection(clf: Any, task: Task) -> dict[str, Any]:
 
 
 def speed(clf: Any, task: Task, peak_seconds: float) -> dict[str, Any]:
-    """Rows a second, seconds an epoch (validation included, test not) and the share of the matrix-product peak."""
+    """Rows a second, seconds an epoch (validation included, test not) and the share of the matrix-product peak.
+
+    Of a method in two stages the second.
+    """
     net, history = clf.net_, clf.net_.history
     durations = history[:, "dur"]
     epoch = statistics.median(durations[1:] or durations)  # the first one warms up
-    n_train, n_valid = len(task.split.train), len(task.split.valid)
-    per_row, per_prediction = work(clf, task.X, task.y_given)
-    rate = (n_train * per_row + n_valid * per_prediction) / epoch
+    trained = history[:, "rows_trained"]  # in all turns
+    n_train = statistics.median(trained[1:] or trained)
+    per_row, per_prediction = work(net, task.X, task.y_given, clf.layout_)
+    rate = (n_train * per_row / net.criterion_.n_turns + len(task.split.valid) * per_prediction) / epoch
     cuda = torch.device(net.device).type == "cuda"
     dtype = torch.bfloat16 if cuda else net.autocast or torch.float32
     peak = matmul_peak(str(net.device), dtype, peak_seconds)
     return {
-        "samples_per_second": net.criterion_.n_turns * n_train / epoch,
+        "samples_per_second": n_train / epoch,
         "seconds_per_epoch": epoch,
-        "seconds": sum(durations) + sum(history[:, "test_dur"]),
         "gflop_per_row_and_epoch": per_row / 1e9,
         "tflops": rate / 1e12,
         "peak_tflops": peak / 1e12,
@@ -411,18 +497,26 @@ def speed(clf: Any, task: Task, peak_seconds: float) -> dict[str, Any]:
 
 
 def published(method: str, noise: str, setting: str | None) -> dict[str, Any] | None:
-    """What the papers report, beside what is ours."""
+    """What the papers report, with which network, and at which epoch it was taken."""
     name = f"{method} cosine" if setting is not None and setting.endswith("-cosine") else method
     if (name, noise) not in PUBLISHED:
         return None
     mean, spread = PUBLISHED[name, noise]
-    network = None if noise in HUMAN else "preact_resnet18" if method == "elr+" else "resnet34"
-    return {"accuracy": mean, "spread": spread, "module": network}
+    if noise in HUMAN:
+        network, epoch = None, "unread"
+    elif method == "dividemix":
+        network, epoch = "preact_resnet18", "best test"
+    elif noise.endswith(("-others", "-once")):
+        network, epoch = "preact_resnet18", "not stated"
+    else:
+        network, epoch = "preact_resnet18" if method == "elr+" else "resnet34", "best noisy validation"
+    return {"accuracy": mean, "spread": spread, "module": network, "epoch": epoch}
 
 
 def summary(result: dict[str, Any]) -> str:
     """The result on one line."""
-    what = f"{result['module']}, {result['epochs']} epochs, {result['rows_trained']} rows"
+    short = f" instead of {result['paper_epochs']}" if result["max_epochs"] < result["paper_epochs"] else ""
+    what = f"{result['module']}, {result['max_epochs']} epochs{short}, {result['rows_trained']} rows"
     line = (
         f"{result['method']} on {result['noise']}, seed {result['seed']}, {what}: "
         f"test {100 * result['test_last']:.2f} % at the last epoch, "
@@ -432,7 +526,7 @@ def summary(result: dict[str, Any]) -> str:
         theirs = result["published"]
         spread = "" if theirs["spread"] is None else f" ± {theirs['spread']:.2f}"
         where = "leaderboard" if theirs["module"] is None else f"published there with {theirs['module']}"
-        line += f", {where} {theirs['accuracy']:.2f}{spread} %"
+        line += f", {where} {theirs['accuracy']:.2f}{spread} % (epoch: {theirs['epoch']})"
     if result["detection_ap"] is not None:
         line += (
             f"; flips found with AP {result['detection_ap']:.4f}, AUROC {result['detection_auroc']:.4f}, "
@@ -461,49 +555,64 @@ def run(args: argparse.Namespace) -> int:
     for name in ("module", "batch_size"):
         if getattr(args, name) is not None:
             params[name] = getattr(args, name)
-    clf = make_classifier(args.method, args.noise, setting=args.setting, epochs=args.epochs, **params)
+    make = functools.partial(make_classifier, args.method, args.noise, setting=args.setting)
+    clf = make(epochs=args.epochs, **params)
+    inner = "estimator__" if isinstance(clf, BaseMetaClassifier) else ""
+    trained = clf.estimator if inner else clf
     checkpoint = None
     if args.minutes is not None or args.checkpoint is not None:
-        checkpoint = args.checkpoint or default_checkpoint(args, clf)
+        checkpoint = args.checkpoint or default_checkpoint(args, trained)
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    callbacks: list[Callback] = [TestAccuracy(task.X_test, task.y_test)]
+    watch = TestAccuracy(task.X_test, task.y_test)
+    callbacks: list[Callback] = [watch]
     if args.minutes is not None:
         callbacks.append(TimeSlice(started + 60 * args.minutes))
-    clf.set_params(
-        device=device,
-        precision=args.precision,
-        train_split=task.split,
-        random_state=args.seed,
-        callbacks=callbacks,
-        checkpoint=checkpoint,
-    )
+    its = {
+        "device": device,
+        "precision": args.precision,
+        "train_split": task.split,
+        "random_state": args.seed,
+        "callbacks": callbacks,
+        "checkpoint": checkpoint,
+    }
+    if args.setting == "fast" and torch.device(device).type == "cuda":
+        its["compile"] = True
+    clf.set_params(**{"random_state": args.seed, **{inner + name: value for name, value in its.items()}})
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="fit was interrupted")
             clf.fit(task.X, task.y_given)
     except OutOfTime:
-        print(f"unfinished: run again ({clf.n_iter_} of {clf.max_epochs} epochs done, checkpoint {checkpoint})")
+        net, epochs = watch.histories[-1], trained.max_epochs
+        stage = f" of stage {len(watch.histories)}" if len(watch.histories) > 1 else f" of {epochs}"
+        print(f"unfinished: run again ({len(net)}{stage} epochs done, checkpoint {checkpoint})")
         return UNFINISHED
     memory = peak_memory(device)
+    paper = make()
+    found, trained = clf, clf.estimator_ if inner else clf
     result = {
         "benchmark": "cifar10",
         "method": args.method,
         "noise": args.noise,
         "seed": args.seed,
         "setting": args.setting or "default",
-        "module": clf.module,
+        "module": trained.module,
         "params": {name: value for name, value in clf.get_params().items() if is_plain(value)},
-        "epochs": clf.n_iter_,
-        "batch_size": clf.net_.batch_size,
+        "epochs": sum(map(len, watch.histories)),
+        "max_epochs": trained.max_epochs,
+        "paper_epochs": (paper.estimator if inner else paper).max_epochs,
+        "batch_size": trained.net_.batch_size,
+        "rows_asked": args.rows,
         "rows_trained": len(task.split.train),
         "rows_validation": len(task.split.valid),
         "rows_test": len(task.y_test),
-        **accuracies(clf.net_.history),
+        **accuracies(trained.net_.history),
         "published": published(args.method, args.noise, args.setting),
-        **detection(clf, task),
-        **speed(clf, task, 1.0 if torch.device(device).type == "cuda" else 0.1),
+        **detection(found, task),
+        **speed(trained, task, 1.0 if torch.device(device).type == "cuda" else 0.1),
+        "seconds": sum(sum(h[:, "dur"]) + sum(h[:, "test_dur"]) for h in watch.histories),
         **memory,
-        "precision": "float32" if clf.net_.autocast is None else str(clf.net_.autocast).removeprefix("torch."),
+        "precision": str(trained.net_.autocast or torch.float32).removeprefix("torch."),
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "versions": {
@@ -514,13 +623,45 @@ def run(args: argparse.Namespace) -> int:
         },
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    args.results.parent.mkdir(parents=True, exist_ok=True)
-    with args.results.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(result) + "\n")
+    append_row(args.results, result)
     if checkpoint is not None:
-        checkpoint.unlink()
+        for file in checkpoint.parent.glob(f"{checkpoint.name}*"):  # one a stage
+            file.unlink()
     print(summary(result))
     return 0
+
+
+def run_suite(args: argparse.Namespace) -> int:
+    """All of :data:`SUITE` that has no line yet; a time slice is one for all of it."""
+    deadline = None if args.minutes is None else time.monotonic() + 60 * args.minutes
+    for method, noise, epochs in SUITE:
+        if args.suite and method not in args.suite:
+            continue
+        one = argparse.Namespace(**{**vars(args), "method": method, "noise": noise, "epochs": args.epochs or epochs})
+        if any(is_of(row, one) for row in read_rows(args.results)):
+            print(f"{method} on {noise}: stored")
+            continue
+        print(f"{method} on {noise}", flush=True)
+        if deadline is not None:
+            one.minutes = max(0.0, (deadline - time.monotonic()) / 60)
+        status = run(one)
+        if status:
+            return status
+    return 0
+
+
+def is_of(row: dict[str, Any], args: argparse.Namespace) -> bool:
+    """Whether a stored line is what these arguments would make."""
+    params = {name if name in row.get("params", {}) else f"estimator__{name}": value for name, value in args.param}
+    return (
+        all(row.get(name) == getattr(args, name) for name in ("method", "noise", "seed"))
+        and row["setting"] == (args.setting or "default")
+        and row["max_epochs"] == (args.epochs or row["paper_epochs"])
+        and row["module"] == (args.module or row["module"])
+        and row["batch_size"] == (args.batch_size or row["batch_size"])
+        and row["rows_asked"] == args.rows
+        and all(row["params"].get(name) == value for name, value in params.items())
+    )
 
 
 def is_plain(value: Any) -> bool:
@@ -557,7 +698,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--noise", choices=NOISE, default="sym40", metavar="NOISE", help=f"{', '.join(NOISE)}")
     parser.add_argument("--seed", type=int, default=0, help="of split, noise and training; default: 0")
     parser.add_argument("--module", help="network preset: resnet34, preact_resnet18, cnn …; default: the paper's")
-    parser.add_argument("--setting", help="of from_paper, such as cifar10-sym-cosine; default: by the noise")
+    parser.add_argument("--setting", help="of from_paper, such as cifar10-sym-cosine, or fast; default: by the noise")
     parser.add_argument("--epochs", type=int, help="the schedule is scaled along; default: the paper's")
     parser.add_argument("--batch-size", type=int, help="default: the paper's")
     parser.add_argument("--rows", type=int, help="only so many training (9 : 1) and at most so many test images")
@@ -566,12 +707,20 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
+    parser.add_argument(
+        "--suite", nargs="*", choices=METHODS, metavar="METHOD", help="all that is listed, or only these"
+    )
+    parser.add_argument("--smallest", action="store_true", help="500 images, 2 epochs, a small network: does it run?")
     parser.add_argument("--minutes", type=float, help="stop at an epoch's end after these, with exit status 75")
     parser.add_argument("--checkpoint", type=Path, help="go on from this file; default with --minutes: a temporary one")
     parser.add_argument("--data-home", type=Path, help="default: $ROBUSTLABELS_DATA")
     parser.add_argument("--stage", type=Path, metavar="FROM", help="only copy the data from there to --data-home")
     parser.add_argument("--results", type=Path, default=RESULTS, help=f"append there; default: {RESULTS.name}")
     args = parser.parse_args(argv)
+    if args.smallest:
+        args.rows, args.epochs, args.batch_size = args.rows or 500, args.epochs or 2, args.batch_size or 32
+        if args.module is None:
+            args.module, args.param = "cnn", [("module__width", 4), *args.param]
     if args.stage is not None and args.data_home is None:
         parser.error("--stage needs --data-home: the folder in which the files are collected")
     if args.rows is not None and args.rows < 10 * N_CLASSES:
@@ -585,7 +734,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         missing = stage(args.stage, args.data_home)
         print(f"{args.data_home}: " + (f"still missing {', '.join(missing)}" if missing else "complete"))
         return UNFINISHED if missing else 0
-    return run(args)
+    return run(args) if args.suite is None else run_suite(args)
 
 
 if __name__ == "__main__":

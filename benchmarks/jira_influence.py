@@ -80,6 +80,7 @@ def methods(data: datasets.NoisyDataset, seed: int) -> Iterator[tuple[str, Calla
     yield "the heuristic's labels", lambda: fitted(y)
     yield "InfluentialRankClassifier", post_trained
     yield 'InfluentialRankClassifier, removal_rate="auto"', lambda: post_trained(removal_rate="auto")
+    yield 'InfluentialRankClassifier, scoring="accuracy"', lambda: post_trained(scoring="accuracy")
     yield "InfluentialRankClassifier, validation_fraction=0", lambda: post_trained(validation_fraction=0)
     yield "without what InfluenceNoiseDetector flags", lambda: without(detector)
     yield "without its 5 % most suspicious rows", lambda: without(lambda: detector(threshold="quantile", quantile=0.95))

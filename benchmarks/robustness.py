@@ -18,11 +18,6 @@ clock. Peak memory is of the whole process: Python, torch and reading the data i
 from __future__ import annotations
 
 import argparse
-import json
-import multiprocessing
-import platform
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,20 +26,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sklearn
 import torch
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import robustlabels
 from benchmarks.nets import PlainCNN
-from robustlabels.base import default_batch_size, default_max_epochs
-from robustlabels.datasets import load_cifar10_features, load_fashion_mnist
-from robustlabels.metrics import detection_report
-from robustlabels.noise import PairNoise, SymmetricNoise
+from robustlabels import benchmark
+from robustlabels.benchmark import Split, detection, isolated, make_split, mean_sd, out_of_fold
+from robustlabels.benchmark import append_row as store
+from robustlabels.benchmark import read_rows as stored
+from robustlabels.datasets import NoisyDataset, load_cifar10_features, load_fashion_mnist
 
 DOCS = Path(__file__).parents[1] / "docs" / "benchmarks"
 LINES = DOCS / "results" / "robustness.jsonl"
@@ -65,32 +59,10 @@ OUT_OF_FOLD = "LR out of fold"
 # -- The problems -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Split:
-    """Training rows with the labels they are given and the true ones, and clean test rows."""
-
-    X: np.ndarray
-    given: np.ndarray
-    true: np.ndarray
-    X_test: np.ndarray
-    y_test: np.ndarray
-
-
-def relabelled(y: np.ndarray, labels: str, seed: int) -> np.ndarray:
-    """Labels ``y`` under the noise called "clean", "sym40" or "pair40"; exactly 40 % wrong, never by the true class."""
-    if labels == "clean":
-        return y
-    noise = {"sym40": SymmetricNoise, "pair40": PairNoise}[labels]
-    return noise(0.4, random_state=seed).flip(y)
-
-
 def small_table(load: Callable[..., Any], labels: str, seed: int) -> Split:
     """A set of scikit-learn's, raw, 70 % of it for training."""
     X, y = load(return_X_y=True)
-    X_train, X_test, y_train, y_test = train_test_split(
-        X.astype(np.float32), y, test_size=0.3, random_state=seed, stratify=y
-    )
-    return Split(X_train, relabelled(y_train, labels, seed), y_train, X_test, y_test)
+    return make_split(NoisyDataset("", X.astype(np.float32), y, {}, X[:0], y[:0], ()), labels, seed)
 
 
 @cache
@@ -100,11 +72,7 @@ def _read(load: Callable[..., Any]) -> Any:
 
 def published(load: Callable[..., Any], rows: int, labels: str, seed: int) -> Split:
     """``rows`` training rows drawn at random from a published set, and its whole test part."""
-    data = _read(load)
-    chosen = np.random.default_rng(seed).permutation(len(data.X_train))[:rows]
-    true = data.y_train[chosen]
-    given = data.y_noisy[labels][chosen] if labels in data.y_noisy else relabelled(true, labels, seed)
-    return Split(data.X_train[chosen], given, true, data.X_test, data.y_test)
+    return make_split(_read(load), labels, seed, rows)
 
 
 @dataclass(frozen=True)
@@ -168,37 +136,17 @@ LABELS = {
 
 
 def measure(estimator: Any, split: Split) -> dict[str, Any]:
-    """Fit on the given labels, and compare with the true ones.
-
-    Returns
-    -------
-    dict
-        ``test_accuracy`` (true labels), ``fitted_labels`` (accuracy on the given training labels), ``flagged`` and
-        ``mean_score`` (two estimates of the noise rate), ``true_rate``, ``cpu_seconds``; and, where some label is
-        wrong, ``average_precision``, ``precision`` and ``recall`` of the suspects.
-    """
-    start = time.process_time()
-    estimator.fit(split.X, split.given)
-    seconds = time.process_time() - start
-    result = {
-        "test_accuracy": float(np.mean(estimator.predict(split.X_test) == split.y_test)),
-        "fitted_labels": float(np.mean(estimator.predict(split.X) == split.given)),
-        "flagged": float(estimator.noise_rate_),
-        "mean_score": float(estimator.noise_scores_.mean()),
-        "true_rate": float(np.mean(split.given != split.true)),
-        "cpu_seconds": seconds,
-    }
-    return result | detection(estimator.noise_scores_, split, estimator.noise_mask_)
+    """What :func:`robustlabels.benchmark.measure` does; ``flagged`` is the estimated noise rate."""
+    result = benchmark.measure(estimator, split)
+    return {"flagged": result.pop("estimated_rate"), **result}
 
 
 def measure_out_of_fold(split: Split) -> dict[str, Any]:
     """The same of logistic regression; only the numbers that it has."""
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     start = time.process_time()
-    folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    proba = cross_val_predict(model, split.X, split.given, cv=folds, method="predict_proba")
+    scores, mask = out_of_fold(model, split.X, split.given)
     seconds = time.process_time() - start
-    given = np.searchsorted(np.unique(split.given), split.given)
     model.fit(split.X, split.given)
     result = {
         "test_accuracy": float(model.score(split.X_test, split.y_test)),
@@ -206,39 +154,7 @@ def measure_out_of_fold(split: Split) -> dict[str, Any]:
         "true_rate": float(np.mean(split.given != split.true)),
         "cpu_seconds": seconds,
     }
-    return result | detection(1 - proba[np.arange(len(given)), given], split, proba.argmax(1) != given)
-
-
-def detection(scores: np.ndarray, split: Split, mask: np.ndarray) -> dict[str, float]:
-    """Average precision of the scores, precision and recall of the mask; nothing where every label is right."""
-    wrong = split.given != split.true
-    if not wrong.any():
-        return {}
-    report = detection_report(scores, wrong, noise_mask=mask)
-    numbers = {"average_precision": report.average_precision, "precision": report.precision, "recall": report.recall}
-    return {name: float(value) for name, value in numbers.items() if value is not None}
-
-
-def isolated(function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Call in a forked process, whose peak memory is its own."""
-    context = multiprocessing.get_context("fork")
-    receive, send = context.Pipe(duplex=False)
-
-    def work() -> None:
-        result = function()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-        send.send(result | {"peak_mib": peak})
-
-    process = context.Process(target=work)
-    process.start()
-    send.close()
-    try:
-        return receive.recv()
-    except EOFError:
-        process.join()
-        raise SystemExit(f"a run ended with status {process.exitcode}; its traceback is above") from None
-    finally:
-        process.join()
+    return result | detection(scores, mask, split)
 
 
 # -- What is stored ---------------------------------------------------------------------------------------------------
@@ -246,62 +162,21 @@ def isolated(function: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def settings(name: str, labels: str, method: str, seed: int, estimator: Any, n: int) -> dict[str, Any]:
     """Everything a run depends on, as JSON has it."""
-    run = {"set": name, "rows": n, "labels": labels, "method": method, "seed": seed, "params": {}}
-    if estimator is None:
-        return run
-    params = estimator.get_params(deep=False)
-    if params["batch_size"] == "auto":
-        params["batch_size"] = default_batch_size(n)
-    if params["max_epochs"] == "auto":
-        params["max_epochs"] = default_max_epochs(n, params["batch_size"])
-    elsewhere = {"random_state", "verbose", "callbacks", "checkpoint", "warm_start", "device"}
-    kept = {k: v if _plain(v) else getattr(v, "__name__", repr(v)) for k, v in params.items() if k not in elsewhere}
-    return run | {"params": dict(sorted(kept.items()))}
-
-
-def _plain(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float | bool)
-
-
-def stored(path: Path) -> list[dict[str, Any]]:
-    """Lines of a file."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    params = {} if estimator is None else benchmark.settings(estimator, n)
+    return {"set": name, "rows": n, "labels": labels, "method": method, "seed": seed, "params": params}
 
 
 def find(lines: Sequence[dict[str, Any]], run: dict[str, Any]) -> dict[str, Any] | None:
-    """The last line with these settings; a parameter that came later than the line does not count, at its default."""
-    for line in reversed(lines):
-        old = line["settings"]
-        if {**old, "params": None} == {**run, "params": None} and all(
-            name in run["params"] and run["params"][name] == value for name, value in old.get("params", {}).items()
-        ):
-            return line
-    return None
-
-
-def store(path: Path, line: dict[str, Any]) -> None:
-    """Append a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    """The last line with these settings."""
+    return next((line for line in reversed(lines) if benchmark.find([line["settings"]], run)), None)
 
 
 def environment() -> dict[str, str]:
     """Machine and versions."""
-    cpu = platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), cpu)
-    except OSError:
-        pass
-    return {
-        "cpu": cpu,
-        "threads": str(torch.get_num_threads()),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "scikit-learn": sklearn.__version__,
-        "robustlabels": robustlabels.__version__,
-    }
+    found = benchmark.environment()
+    machine, versions = found["machine"], found["versions"]
+    names = ("python", "torch", "scikit-learn", "robustlabels")
+    return {"cpu": machine["cpu"], "threads": str(machine["threads"]), **{name: versions[name] for name in names}}
 
 
 # -- Runs and table ---------------------------------------------------------------------------------------------------
@@ -328,12 +203,6 @@ def run(name: str, labels: str, method: str, seed: int) -> tuple[dict[str, Any],
     estimator = METHODS[method](**problem.shared, random_state=seed)
     wanted = settings(name, labels, method, seed, estimator, problem.rows)
     return wanted, lambda: measure(estimator, problem.split(labels, seed))
-
-
-def mean_sd(values: Sequence[float], digits: int = 3) -> str:
-    """Mean ± standard deviation over seeds."""
-    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{spread}"
 
 
 COLUMNS = {

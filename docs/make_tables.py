@@ -82,7 +82,7 @@ def robustness() -> str:
 def benchmarks() -> str:
     """Names of the speed benchmarks, and what they compare."""
     sys.path.insert(0, str(DOCS.parent))
-    from benchmarks import functions, harness, memory, training  # noqa: F401 - they register themselves
+    from benchmarks import confident, functions, harness, influence, memory, moit, sanm, training  # noqa: F401 - they register themselves
 
     return table(["name", "what is compared"], ([f"``{name}``", harness.summary(name)] for name in harness.REGISTRY))
 
@@ -127,19 +127,24 @@ def cifar10() -> str:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for line in lines():
         if line.get("benchmark") == "cifar10":
-            what = (line["method"], line["noise"], line["module"], line["epochs"], line["rows_trained"], line["device"])
+            asked = line.get("paper_epochs", line["epochs"])
+            epochs = f"{line['epochs']} epochs"
+            if line.get("max_epochs", asked) < asked:
+                epochs = f"{line['max_epochs']} epochs instead of {asked}"
+            what = (line["method"], line["noise"], line["module"], epochs, line["rows_trained"], line["device"])
             groups.setdefault(what, []).append(line)
     rows = []
     for (method, noise, module, epochs, n, device), group in groups.items():
         theirs = group[-1]["published"]
-        published = "" if theirs is None else f"{theirs['test_best_valid']:.2f}"
-        if theirs is not None and theirs["spread"] is not None:
-            published += f" ± {theirs['spread']:.2f}"
+        published = "" if theirs is None else f"{theirs['accuracy']:.2f}"
+        if theirs is not None:
+            published += "" if theirs["spread"] is None else f" ± {theirs['spread']:.2f}"
+            published += f" ({theirs['epoch']})" if "epoch" in theirs else ""
         rows.append(
             [
                 method,
                 noise,
-                f"{module}, {epochs} epochs, {n:,} rows",
+                f"{module}, {epochs}, {n:,} rows",
                 str(len({line["seed"] for line in group})),
                 *(mean_sd([100 * line[key] for line in group], 2) for key in ("test_last", "test_best_valid")),
                 published,
@@ -149,7 +154,87 @@ def cifar10() -> str:
             ]
         )
     head = ["method", "labels", "network", "seeds", "last epoch, %", "best noisy-validation epoch, %"]
-    return table([*head, "published, %", "suspects' AP", "seconds an epoch", "device"], rows) if rows else NOTHING
+    return (
+        table([*head, "published, % (epoch)", "suspects' AP", "seconds an epoch", "device"], rows) if rows else NOTHING
+    )
+
+
+def core() -> str:
+    """The core suite: a table a data set, and every method's place."""
+    return suite("core")
+
+
+def pixels() -> str:
+    """The suite on images."""
+    return suite("pixels")
+
+
+def suite(name: str) -> str:
+    """What ``robustlabels benchmark NAME`` stored."""
+    from robustlabels.benchmark import read_rows, summarise
+
+    rows = read_rows(RESULTS / f"{name}.jsonl")
+    if not rows:
+        return NOTHING
+    summary = summarise(rows)
+    text = [
+        f"Made by ``python -m robustlabels benchmark {name}``: mean ± sd over seeds; a number of seeds in brackets "
+        "where some are missing."
+    ]
+    for its in [summary.ranks, *summary.scores]:
+        text += [f"{its.title}:", table(its.head, its.rows), *its.notes]
+    return "\n\n".join(text)
+
+
+def detector_runs() -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Lines of ``benchmarks.detectors`` by set and method."""
+    groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for line in lines():
+        if "average_precision" in line and "rows" in line and "cpu_seconds" in line:
+            groups.setdefault(line["set"], {}).setdefault(line["method"], []).append(line)
+    return groups
+
+
+def detectors() -> str:
+    """Average precision of every detector and of cleanlab on labels with real and simulated errors."""
+    groups = detector_runs()
+    if not groups:
+        return NOTHING
+    methods = list(dict.fromkeys(method for its in groups.values() for method in its))
+    rows = []
+    for method in methods:
+        cells = [mean_sd([run["average_precision"] for run in its.get(method, [])], 3) for its in groups.values()]
+        seconds = [run["cpu_seconds"] for its in groups.values() for run in its.get(method, [])]
+        rows.append([method, *cells, f"{statistics.median(seconds):.1f}"])
+    counts = sorted({len(runs) for its in groups.values() for runs in its.values()})
+    seeds = " to ".join(map(str, sorted({counts[0], counts[-1]})))
+    note = (
+        f"Made by ``python -m benchmarks.detectors``, {seeds} seed(s), at most 10 000 rows of a set. "
+        "Seconds are the median CPU time of one thread. *No transitions* and *neutral* are the "
+        "default with ``transition_weight=0``, and with ``prior_exponent=0`` besides."
+    )
+    return f"{note}\n\n{table(['method', *groups, 'seconds'], rows)}"
+
+
+def promises() -> str:
+    """What ``threshold="fdr"`` asked for and what it was, and noise rates beside the true ones."""
+    rows, alphas = [], []
+    for name, its in detector_runs().items():
+        for method in ("Auto", "confident learning"):
+            runs = [run for run in its.get(method, []) if "fdr" in run]
+            if not runs:
+                continue
+            alphas = [f"asked for {alpha}" for alpha in runs[0]["fdr"]]
+            cells = []
+            for alpha in runs[0]["fdr"]:
+                flagged = statistics.mean(run["fdr"][alpha][0] for run in runs)
+                wrongly = [run["fdr"][alpha][1] for run in runs if run["fdr"][alpha][1] is not None]
+                cells.append(f"{statistics.mean(wrongly):.2f} of {100 * flagged:.1f} %" if wrongly else "none flagged")
+            low, high = (statistics.mean(run["interval"][end] for run in runs) for end in (0, 1))
+            rate = f"{statistics.mean(run['noise_rate'] for run in runs):.2f} ({low:.2f} to {high:.2f})"
+            rows.append([name, method, f"{statistics.mean(run['true_rate'] for run in runs):.2f}", rate, *cells])
+    head = ["set", "detector", "wrong labels", "estimate", *alphas]
+    return table(head, rows) if rows else NOTHING
 
 
 def moit() -> str:
@@ -165,6 +250,201 @@ def moit() -> str:
     ]
     note = "Made by ``python -m benchmarks.moit_quality``: mean ± sd over seeds, at the last epoch."
     return f"{note}\n\n{table(['set', 'method', 'seeds', *keys], rows)}" if rows else NOTHING
+
+
+def pemm_lines(part: str) -> list[tuple[dict[str, Any], dict[str, float]]]:
+    """Settings and result of every stored run of a part of ``benchmarks.pemm_ablation``."""
+    return [(line["pemm"], line["result"]) for line in lines() if line.get("pemm", {}).get("part") == part]
+
+
+def pemm() -> str:
+    """PEMM's ablation: accuracy on digits by head, label loss, potential, mixture and clipping at three noise rates."""
+    cells: dict[tuple[str, ...], dict[float, list[float]]] = {}
+    for run, result in pemm_lines("ablation"):
+        loss = "CE" if run["loss"] == "ce" else f"SCE, α\N{NO-BREAK SPACE}{run['alpha']:g}"
+        parts = ("yes" if run["potential"] else "", "yes" if run["mixture"] else "")
+        clip = "" if run["clip"] is None else f"{run['clip']:g}"
+        cells.setdefault((run["head"], loss, *parts, clip), {}).setdefault(run["rate"], []).append(result["accuracy"])
+    rates = sorted({rate for row in cells.values() for rate in row})
+    head = ["head", "label loss", "potential", "mixture", "clip", *(f"{100 * rate:g} % wrong" for rate in rates)]
+    rows = [[*parts, *(mean_sd(row.get(rate, []), 3) for rate in rates)] for parts, row in cells.items()]
+    return table(head, rows) if rows else NOTHING
+
+
+def pemm_sets() -> str:
+    """PEMM beside other methods: accuracy and average precision."""
+    cells: dict[str, dict[str, list[dict[str, float]]]] = {}
+    for run, result in pemm_lines("sets"):
+        cells.setdefault(run["set"], {}).setdefault(run["method"], []).append(result)
+    methods = list(dict.fromkeys(method for row in cells.values() for method in row))
+    rows = [
+        [name, *(mean_sd([r[key] for r in row.get(method, [])], 3) for key in ("accuracy", "AP") for method in methods)]
+        for name, row in cells.items()
+    ]
+    head = ["set", *(f"{method}, {what}" for what in ("accuracy", "AP") for method in methods)]
+    return table(head, rows) if rows else NOTHING
+
+
+def pemm_density() -> str:
+    """What the mixture's log density knows of digits never seen."""
+    groups: dict[float, list[dict[str, float]]] = {}
+    for run, result in pemm_lines("density"):
+        groups.setdefault(run["mixture"], []).append(result)
+    keys = list(dict.fromkeys(key for group in groups.values() for result in group for key in result))
+    rows = [[f"{mixture:g}", *(mean_sd([r[key] for r in g], 3) for key in keys)] for mixture, g in groups.items()]
+    return table(["``mixture_weight``", *keys], rows) if rows else NOTHING
+
+
+def dividemix() -> str:
+    """DivideMix's candidates: accuracy under each noise on digits, then on the small sets; and what it finds."""
+    cells: dict[str, dict[str, list[dict[str, float]]]] = {}
+    for line in lines():
+        if "dividemix" in line:
+            run = line["dividemix"]
+            where = f"{run['set']}, {run['labels']}"
+            cells.setdefault(run["candidate"], {}).setdefault(where, []).append(line["result"])
+    if not cells:
+        return NOTHING
+    columns = sorted({where for row in cells.values() for where in row})
+    groups = [[c for c in columns if c.startswith("digits")], [c for c in columns if not c.startswith("digits")]]
+    text = [
+        table(
+            ["", *some],
+            [
+                [name, *(mean_sd([r["accuracy"] for r in row.get(where, [])], 3) for where in some)]
+                for name, row in cells.items()
+            ],
+        )
+        for some in groups
+        if some
+    ]
+    keys = ("AP", "precision", "recall", "flagged", "not labelled", "cpu_seconds")
+    found = [
+        [where, *(mean_sd([r[key] for r in runs if key in r], 1 if key == "cpu_seconds" else 3) for key in keys)]
+        for where, runs in sorted(cells.get("DivideMix", {}).items())
+    ]
+    return "\n\n".join([*text, "What the defaults find:", table(["", *keys[:-1], "CPU seconds"], found)])
+
+
+def sanm_over() -> str:
+    """Every host alone and under SANM."""
+    return plugged("SANM", "under SANM")
+
+
+def rank_over() -> str:
+    """Every host alone and after Influential Rank."""
+    return plugged("IR", "post-trained")
+
+
+def plugged(plug: str, caption: str) -> str:
+    """One table a set of ``benchmarks.combinations``: accuracy and average precision, alone and with a plug."""
+    sys.path.insert(0, str(DOCS.parent))
+    from benchmarks.combinations import PROBLEMS
+
+    cells: dict[str, dict[tuple[str, str], dict[str, list[dict[str, float]]]]] = {}
+    for line in lines():
+        run = line.get("settings", {})
+        if "plug" in run:
+            row = cells.setdefault(run["set"], {}).setdefault((run["labels"], run["host"]), {})
+            row.setdefault(run["plug"], []).append(line["result"])
+    text = []
+    for name, rows in cells.items():
+        both = sorted((who, runs) for who, runs in rows.items() if plug in runs and "none" in runs)
+        if not both:
+            continue
+        head = [
+            "labels",
+            "host",
+            "accuracy, alone",
+            caption,
+            "suspects' AP, alone",
+            caption,
+            "CPU seconds, alone",
+            caption,
+        ]
+        keys = (("test_accuracy", 3), ("average_precision", 3), ("cpu_seconds", 1))
+        made = [
+            [
+                labels,
+                host + ("" if len(runs[plug]) > 1 else " (1 seed)"),
+                *(mean_sd([r[key] for r in runs[p]], digits) for key, digits in keys for p in ("none", plug)),
+            ]
+            for (labels, host), runs in both
+        ]
+        text += [f"{PROBLEMS[name].title}:", table(head, made)]
+    return "\n\n".join(text) if text else NOTHING
+
+
+def influence_groups(part: str, *keys: str) -> dict[tuple[Any, ...], list[dict[str, float]]]:
+    """Results of a part of ``benchmarks.influence_quality``, by these settings."""
+    groups: dict[tuple[Any, ...], list[dict[str, float]]] = {}
+    for line in lines():
+        if line.get("influence", {}).get("part") == part:
+            groups.setdefault(tuple(line["influence"][key] for key in keys), []).append(line["result"])
+    return groups
+
+
+def influence_fidelity() -> str:
+    """Influence against true leave-one-out: rank correlation and median relative error."""
+    backends = ("exact", "kfac", "factored", "representer", "one step")
+    rows = []
+    for (problem, damping), runs in influence_groups("fidelity", "problem", "damping").items():
+        mean = {key: statistics.fmean(run[key] for run in runs) for key in runs[0]}
+        rows.append([problem, f"{damping:g}", *(f"{mean[f'rho {b}']:.4f}; {mean[f'error {b}']:.1%}" for b in backends)])
+    return table(["problem", "``damping``", *backends], rows) if rows else NOTHING
+
+
+def influence_rule() -> str:
+    """What the automatic rule flags first, beside outliers of the influence on the model."""
+    rules = ("outliers", "same ridge", "ten times the ridge")
+
+    def cell(runs: list[dict[str, float]], rule: str) -> str:
+        text = f"{statistics.fmean(run[f'flagged {rule}'] for run in runs):.3f}"
+        for what in "precision", "recall":
+            values = [run[f"{what} {rule}"] for run in runs if f"{what} {rule}" in run]
+            text += f", {what} {statistics.fmean(values):.2f}" if values else ""
+        return text
+
+    rows = []
+    for (rate, epochs), runs in influence_groups("rule", "rate", "epochs").items():
+        accuracy = mean_sd([run["train accuracy"] for run in runs], 3)
+        rows.append([f"{100 * rate:g} %", str(epochs), accuracy, *(cell(runs, rule) for rule in rules)])
+    return table(["wrong", "epochs", "training accuracy", *rules], rows) if rows else NOTHING
+
+
+def influence_features() -> str:
+    """ROC AUC of the rank of classifiers that are no networks, by where the features come from."""
+    rows = [
+        [*who, *(mean_sd([run[f"AUC {layer}"] for run in runs], 3) for layer in ("input", "decision_function"))]
+        for who, runs in influence_groups("features", "problem", "classifier").items()
+    ]
+    return table(["set, wrong labels", "classifier", "X", "decision function"], rows) if rows else NOTHING
+
+
+def influence_loop() -> str:
+    """Test accuracy, and what was flagged, before and after post-training."""
+    keys = ("accuracy", "AUC", "flagged", "precision", "recall", "estimated noise")
+    rows = [
+        [f"{100 * rate:g} %", method, *(mean_sd([run[key] for run in runs if key in run], 3) for key in keys)]
+        for (rate, method), runs in sorted(
+            influence_groups("loop", "rate", "method").items(), key=lambda row: row[0][0]
+        )
+    ]
+    return table(["wrong", "", *keys], rows) if rows else NOTHING
+
+
+def jira() -> str:
+    """JIRA's defects with and without influence, from ``benchmarks.jira_influence``."""
+    keys = ("F1", "AP", "flagged", "precision", "recall")
+    groups: dict[str, list[dict[str, float]]] = {}
+    for line in lines():
+        if "jira" in line:
+            groups.setdefault(line["jira"]["method"], []).append(line["result"])
+    rows = [
+        [method, *(mean_sd([run[key] for run in runs if key in run], 3) for key in keys)]
+        for method, runs in groups.items()
+    ]
+    return table(["gradient boosting trained on", *keys], rows) if rows else NOTHING
 
 
 def candidates() -> str:

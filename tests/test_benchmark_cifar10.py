@@ -12,6 +12,7 @@ import torch
 
 from benchmarks import cifar10
 from robustlabels.datasets import load_cifar10
+from robustlabels.net import Rows
 
 SIDE = 8
 LEVELS = np.array([40, 128, 215])
@@ -65,7 +66,11 @@ def test_every_method_appends_one_line_of_json(run, method, capsys):
     assert status == 0
     assert (line["method"], line["noise"], line["seed"], line["module"]) == (method, "sym40", 3, "cnn")
     assert (line["rows_trained"], line["rows_validation"], line["rows_test"]) == (540, 60, 200)
-    assert (line["epochs"], line["batch_size"], line["params"]["module__width"]) == (2, 32, 4)
+    stages = 3 if method == "moit+" else 2  # epochs: MOIT+ goes on for a fifth of them, at least one
+    assert (line["epochs"], line["max_epochs"], line["batch_size"]) == (stages, 2, 32)
+    assert line["paper_epochs"] >= 60
+    width = "estimator__module__width" if method.startswith("sanm") else "module__width"
+    assert line["params"][width] == 4
     for share in (
         *("test_last", "test_best_valid", "valid_last", "valid_best", "share_of_peak"),
         *("detection_ap", "detection_auroc", "detection_precision", "detection_recall", "estimated_noise_rate"),
@@ -78,11 +83,12 @@ def test_every_method_appends_one_line_of_json(run, method, capsys):
         assert line[amount] > 0, amount
     assert line["noise_rate"] == pytest.approx(0.36, abs=0.03)
     assert line["best_valid_epoch"] in (1, 2)
+    assert "2 epochs instead of" in cifar10.summary(line)
     assert line["device"]
     assert line["date"]
     assert {"robustlabels", "torch", "numpy", "python"} <= set(line["versions"])
     shown = capsys.readouterr().out.splitlines()
-    assert len(shown) == 3  # two epochs and the summary
+    assert len(shown) == stages + 1  # epochs and the summary
     assert f"test {100 * line['test_last']:.2f} % at the last epoch" in shown[-1]
     assert ("published" in shown[-1]) == (line["published"] is not None) == ((method, "sym40") in cifar10.PUBLISHED)
 
@@ -99,6 +105,35 @@ def test_on_a_gpu(run, method):
     assert 0 < line["share_of_peak"] < 1
 
 
+@pytest.mark.parametrize("method", ["ce", "elr", "elr+"])
+def test_the_fast_recipe_in_its_smallest_form(run, method):
+    args = ["--setting", "fast", "--module", "fast", "--batch-size", "32", "--epochs", "6"]
+    args += ["--param", "module__width=8"]
+    _, (line,) = run("--method", method, "--noise", "sym20", *args)
+    assert (line["module"], line["setting"], line["params"]["lr_schedule"]) == ("fast", "fast", "one_cycle")
+    assert (line["max_epochs"], line["paper_epochs"]) == (6, 20)
+    assert line["test_last"] > 0.4  # of one colour each, these images say nothing of the network; chance is 0.1
+    assert line["precision"] in ("float32", "bfloat16")
+
+
+@pytest.mark.slow
+def test_the_fast_recipe_on_photographs(data_home):
+    data = load_cifar10(data_home=data_home)
+    clf = cifar10.make_classifier("ce", "clean", setting="fast", epochs=6, module__width=16, batch_size=256)
+    clf.set_params(random_state=0, device="cpu").fit(data.X_train[:6000], data.y_train[:6000])
+    assert clf.score(data.X_test[:2000], data.y_test[:2000]) > 0.5  # .59 to .63 was measured
+
+
+def test_the_fast_recipe_keeps_a_methods_own_settings():
+    params = cifar10.make_classifier("elr", "sym40", setting="fast", lam=7).get_params()
+    assert (params["module"], params["batch_size"], params["lam"]) == ("fast", 1024, 7)
+    assert params["beta"] == cifar10.METHODS["elr"]().beta
+    rates = [cifar10.CrossEntropyClassifier(lr_schedule="one_cycle")._lr_factor()(epoch, 20) for epoch in range(20)]
+    assert max(rates) == rates[5] > 0.9
+    assert rates[0] == pytest.approx(0.1)
+    assert 0 < rates[-1] < 0.05
+
+
 def test_it_learns(run):
     _, (line,) = run("--method", "ce", "--noise", "clean", "--epochs", "12", "--batch-size", "16")
     assert line["test_last"] > 0.9
@@ -107,7 +142,7 @@ def test_it_learns(run):
     assert line["published"] is None
 
 
-@pytest.mark.parametrize("method", ["elr", "elr+"])
+@pytest.mark.parametrize("method", ["elr", "elr+", "dividemix", "sanm(dividemix)"])
 def test_stopped_and_resumed_is_uninterrupted(run, method, capsys, tmp_path):
     args = ["--method", method, "--noise", "cifar10n-worse", "--epochs", "3", "--batch-size", "64"]
     _, (whole,) = run(*args)
@@ -123,6 +158,46 @@ def test_stopped_and_resumed_is_uninterrupted(run, method, capsys, tmp_path):
     timed = {"samples_per_second", "seconds_per_epoch", "seconds", "tflops", "peak_tflops", "share_of_peak"}
     for key in whole.keys() - timed - {"peak_memory_mib", "date", "params"}:
         assert resumed[key] == whole[key], key
+
+
+def test_a_second_stage_goes_on_too(run, capsys, tmp_path):
+    args = ["--method", "moit+", "--epochs", "3", "--batch-size", "64", "--noise", "sym40-others"]
+    args += ["--param", "finetune_epochs=3"]
+    _, (whole,) = run(*args)
+    said = []
+    while run(*args, "--minutes", "0")[0]:
+        said.append(capsys.readouterr().out.splitlines()[-1].partition("(")[2].partition(",")[0])
+    assert said == [f"{done} epochs done" for done in ("1 of 3", "2 of 3", "1 of stage 2", "2 of stage 2")]
+    resumed = json.loads((tmp_path / "out" / "results.jsonl").read_text().splitlines()[1])
+    assert (resumed["test_last"], resumed["detection_ap"]) == (whole["test_last"], whole["detection_ap"])
+    assert (resumed["epochs"], whole["epochs"]) == (6, 6)
+    assert not list(tmp_path.glob("robustlabels-cifar10-*/*"))
+
+
+def test_the_suite_runs_what_is_not_stored(run, monkeypatch, capsys):
+    monkeypatch.setattr(cifar10, "SUITE", [("ce", "sym40", None), ("elr", "sym40", 3), ("elr", "cifar10n-worse", None)])
+    args = ["--smallest", "--suite"]
+    status, lines = run(*args, "--minutes", "0")
+    assert (status, len(lines)) == (75, 0)
+    for _ in range(20):
+        status, lines = run(*args, "--minutes", "0")
+        if status == 0:
+            break
+    assert [(line["method"], line["noise"], line["max_epochs"]) for line in lines] == [
+        *(("ce", "sym40", 2), ("elr", "sym40", 2), ("elr", "cifar10n-worse", 2))
+    ]
+    assert {line["rows_trained"] for line in lines} == {450}
+    capsys.readouterr()
+    assert run(*args) == (0, lines)
+    assert capsys.readouterr().out.count("stored") == 3
+    assert run("--smallest", "--suite", "elr", "--seed", "1")[1][3:][0]["method"] == "elr"
+
+
+def test_the_suite_has_what_was_asked_for():
+    asked = {("elr", noise) for noise in ("sym20", "sym40", "sym80", "asym40")}
+    asked |= {(method, "cifar10n-worse") for method in cifar10.METHODS if method not in ("gce", "sce", "coteaching")}
+    assert asked <= {run[:2] for run in cifar10.SUITE}
+    assert all(epochs for method, _, epochs in cifar10.SUITE if method.startswith("sanm"))
 
 
 def test_a_split_is_the_same_in_another_process():
@@ -189,6 +264,19 @@ def test_asymmetric_noise_is_the_authors_sequential_one(home):
     assert by_class[3] < 0.35  # cats flipped to dogs and partly back
 
 
+@pytest.mark.parametrize(("noise", "rate"), [("sym40-others", 0.4), ("asym40-once", 0.2)])
+def test_moits_noise_is_its_own(home, noise, rate):
+    task = cifar10.make_task(load_cifar10(data_home=home), noise, seed=0)
+    wrong = task.y_given != task.y_true
+    assert wrong[task.split.train].mean() == pytest.approx(rate, abs=0.005)
+
+
+def test_a_part_of_the_rows_is_split_by_row_number():
+    rows = Rows(np.zeros((10, 2)), index=torch.tensor([1, 3, 8, 9]))
+    train, valid = cifar10.HeldOut(np.arange(8), np.array([8, 9]))(rows)
+    assert (train.indices.tolist(), valid.indices.tolist()) == ([0, 1], [2, 3])
+
+
 def test_human_noise_is_as_stored_and_seeds_differ(home):
     data = load_cifar10(data_home=home)
     np.testing.assert_array_equal(cifar10.make_task(data, "cifar10n-worse", seed=0).y_given, data.y_noisy["worse"])
@@ -223,9 +311,14 @@ def test_data_arrive_in_two_transfers(home, tmp_path):
 def test_baselines_train_as_elr_does(method):
     params = cifar10.make_classifier(method, "sym40").get_params()
     elr = cifar10.make_classifier("elr", "sym40").get_params()
-    own = {"elr+": {150: 0.1}, "moit": {124: 0.1, 199: 0.1}}
+    steps = {124: 0.1, 199: 0.1}
+    own = {"elr+": {150: 0.1}, "moit": steps, "moit+": steps, "dividemix": {150: 0.1}}
     if method in own:
         assert (params["module"], params["lr_schedule"]) == ("preact_resnet18", own[method])
+    elif method == "sanm(dividemix)":
+        assert (params["estimator__module"], params["warmup"]) == ("preact_resnet18", params["estimator__warmup"])
+    elif method == "pemm":
+        assert params["module"] == "cnn6"
     else:
         shared = ["module", "max_epochs", "batch_size", "lr", "lr_schedule", "augment", "optimizer"]
         shared += ["optimizer__momentum", "optimizer__weight_decay"]
@@ -244,6 +337,16 @@ def test_settings_go_by_the_noise_and_schedules_by_the_epochs():
     assert cifar10.published("elr", "sym40", None)["accuracy"] == 89.15
     assert cifar10.published("elr", "sym40", "cifar10-sym-cosine")["accuracy"] == 91.43
     assert cifar10.published("coteaching", "sym40", None) is None
+    assert cifar10.published("moit", "sym40", None) is None  # its 40 % are others
+    assert cifar10.published("moit", "sym40-others", None)["accuracy"] == 90.55
+    assert cifar10.published("dividemix", "sym20", None)["epoch"] == "best test"
+    assert [cifar10.make_classifier("dividemix", noise).lambda_u for noise in ("sym20", "sym40", "asym40")] == [
+        0,
+        25,
+        0,
+    ]
+    sanm = cifar10.make_classifier("sanm(dividemix)", "sym40", epochs=30, mask_aspect=(1, 1), lambda_u=0)
+    assert (sanm.warmup, sanm.mask_aspect, sanm.estimator.lambda_u, sanm.estimator.max_epochs) == (1, (1, 1), 0, 30)
 
 
 def test_work_is_counted_as_by_hand(run):
