@@ -695,7 +695,7 @@ class BaseNoisyLabelClassifier(
                 ask = ~visited.cpu()
                 proba[~ask] = believed.float().cpu()[~ask]
             if ask.any():
-                proba[ask] = self._softmax(rows.at(index[ask.to(index.device)]))
+                proba[ask] = self._softmax(rows.at(index[ask.to(index.device)])).float()
             yield index.cpu().numpy(), proba.numpy()
 
     def _describe(self, rows: Rows) -> None:
@@ -914,7 +914,7 @@ class BaseMetaClassifier(TransformerMixin, ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     estimator : classifier or None, default=None
-        None means :meth:`_default`.
+        None is the subclass's default.
     """
 
     def __init__(self, estimator: Any = None) -> None:

@@ -24,8 +24,8 @@ from torch import Tensor
 
 __all__ = [
     "BACKENDS",
-    "Curvature",
     "InfluenceScores",
+    "InverseHessian",
     "RidgeSoftmax",
     "combined_rank",
     "cook_distance",
@@ -144,7 +144,7 @@ def _moments(features: Any, weight: Tensor, standardize: bool) -> tuple[Tensor, 
 
 @dataclass(frozen=True, eq=False)
 class RidgeSoftmax:
-    """Softmax regression with a ridge on all parameters, bias included; made by :meth:`fit`.
+    """Softmax regression with a ridge on all parameters, bias included; its ``fit`` solves it.
 
     Minimises (1/n) sum_i w_i CE(W h_i, y_i) + (damping / 2) ||W||^2, where h_i is a standardised row with a constant 1.
 
@@ -363,7 +363,7 @@ def _two_loops(gradient: Tensor, pairs: deque, precondition: Callable[[Tensor], 
 # -- The inverse Hessian -----------------------------------------------------------------------------------------------
 
 
-class Curvature:
+class InverseHessian:
     """H^-1, as far as influence asks for it; made by :func:`~robustlabels.influence.curvature`.
 
     A gradient g = vec(r h^T) is given as residuals r (c, K) and standardised rows h (c, D).
@@ -391,7 +391,7 @@ def _gradients(r: Tensor, h: Tensor) -> Tensor:
     return (r[:, :, None] * h[:, None, :]).flatten(1)
 
 
-class _Exact(Curvature):
+class _Exact(InverseHessian):
     """H whole: (K D)^2 numbers."""
 
     def __init__(self, head: RidgeSoftmax, features: Any, weight: Any) -> None:
@@ -428,7 +428,7 @@ class _Exact(Curvature):
         return torch.einsum("nd,kdle,ne->nkl", h, self.inverse.view(k, d, k, d), h)
 
 
-class _Kfac(Curvature):
+class _Kfac(InverseHessian):
     """H ~ S (x) A + damping I, in the bases of both factors: as many numbers as W has."""
 
     def __init__(self, head: RidgeSoftmax) -> None:
@@ -450,7 +450,7 @@ class _Kfac(Curvature):
         return (self.u * ((h @ self.q).square() @ self.g.T)[:, None, :]) @ self.u.T
 
 
-class _Factored(Curvature):
+class _Factored(InverseHessian):
     """H ~ (S + sqrt(damping) I) (x) (A + sqrt(damping) I): every influence is a product of one factor each."""
 
     def __init__(self, head: RidgeSoftmax) -> None:
@@ -473,7 +473,7 @@ class _Factored(Curvature):
         return ((h @ self.a) * h).sum(1)[:, None, None] * self.s
 
 
-class _Representer(Curvature):
+class _Representer(InverseHessian):
     """H ~ damping I: a sample's own term in W = -(1 / damping n) sum_i r_i h_i^T."""
 
     def __init__(self, head: RidgeSoftmax) -> None:
@@ -518,7 +518,7 @@ def resolve_backend(backend: str, n_classes: int, n_features: int) -> str:
     return backend
 
 
-def curvature(head: RidgeSoftmax, features: Any, *, backend: str = "auto", weight: Any = None) -> Curvature:
+def curvature(head: RidgeSoftmax, features: Any, *, backend: str = "auto", weight: Any = None) -> InverseHessian:
     """Invert the Hessian of a solved layer.
 
     Parameters
@@ -536,7 +536,7 @@ def curvature(head: RidgeSoftmax, features: Any, *, backend: str = "auto", weigh
 
     Returns
     -------
-    Curvature
+    InverseHessian
     """
     backend = resolve_backend(backend, head.n_classes, len(head.mean))
     if backend == "exact":
@@ -560,12 +560,12 @@ def _walk(
         yield rows, p, weight[rows, None] * _less_one_hot(p.clone(), y[rows]), h
 
 
-def _inverted(head: RidgeSoftmax, backend: Any, features: Any, weight: Any) -> Curvature:
-    return backend if isinstance(backend, Curvature) else curvature(head, features, backend=backend, weight=weight)
+def _inverted(head: RidgeSoftmax, backend: Any, features: Any, weight: Any) -> InverseHessian:
+    return backend if isinstance(backend, InverseHessian) else curvature(head, features, backend=backend, weight=weight)
 
 
 def model_influence(
-    head: RidgeSoftmax, features: Any, y: Any, *, backend: str | Curvature = "auto", weight: Any = None
+    head: RidgeSoftmax, features: Any, y: Any, *, backend: str | InverseHessian = "auto", weight: Any = None
 ) -> Tensor:
     """M_i = ||H^-1 g_i|| / n: how far the parameters move when a sample is removed, to first order.
 
@@ -577,7 +577,7 @@ def model_influence(
     features : ndarray, memory map or Tensor of shape (n_samples, n_features)
     y : array-like of shape (n_samples,)
         Class numbers.
-    backend : str or Curvature, default="auto"
+    backend : str or InverseHessian, default="auto"
         The inverse Hessian, or its name as for :func:`~robustlabels.influence.curvature` if ``features`` are what the
         layer was fitted on.
     weight : array-like of shape (n_samples,) or None, default=None
@@ -602,7 +602,7 @@ def model_influence(
 
 
 def cook_distance(
-    head: RidgeSoftmax, features: Any, y: Any, *, backend: str | Curvature = "auto", weight: Any = None
+    head: RidgeSoftmax, features: Any, y: Any, *, backend: str | InverseHessian = "auto", weight: Any = None
 ) -> Tensor:
     """g_i^T H^-1 g_i: n times a sample's influence on its own loss, Cook's distance in this setting.
 
@@ -621,7 +621,7 @@ def cook_distance(
 
 
 def loo_influence(
-    head: RidgeSoftmax, features: Any, y: Any, *, backend: str | Curvature = "auto", weight: Any = None
+    head: RidgeSoftmax, features: Any, y: Any, *, backend: str | InverseHessian = "auto", weight: Any = None
 ) -> Tensor:
     """How far the parameters move when a sample is removed, by one Newton step that leaves it out of the Hessian too.
 
@@ -653,7 +653,7 @@ def pairwise_influence(
     y: Any,
     reference: tuple[Any, Any],
     *,
-    backend: str | Curvature = "auto",
+    backend: str | InverseHessian = "auto",
     weight: Any = None,
 ) -> Tensor:
     """a_vi = g_v^T H^-1 g_i, for a few rows: removing row i changes the loss of reference row v by a_vi / n.
@@ -686,7 +686,7 @@ def data_influence(
     y: Any,
     reference: tuple[Any, Any] | Tensor,
     *,
-    backend: str | Curvature = "auto",
+    backend: str | InverseHessian = "auto",
     weight: Any = None,
 ) -> Tensor:
     """D_i = sum_v max(0, -a_vi): by how much a sample harms the loss of reference rows.
@@ -870,7 +870,7 @@ def rank_by_influence(
     features: Any,
     y: Any,
     *,
-    backend: str | Curvature = "auto",
+    backend: str | InverseHessian = "auto",
     reference: tuple[Any, Any] | None = None,
     max_reference: int = 2000,
     data_weight: float = 0.5,
@@ -886,7 +886,7 @@ def rank_by_influence(
     features : ndarray, memory map or Tensor of shape (n_samples, n_features)
     y : array-like of shape (n_samples,)
         Class numbers.
-    backend : str or Curvature, default="auto"
+    backend : str or InverseHessian, default="auto"
         See :func:`~robustlabels.influence.curvature`.
     reference : tuple (features, y) or None, default=None
         Rows whose loss must not be harmed, clean ones if there are any; None takes ``features`` themselves, where no

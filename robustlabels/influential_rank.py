@@ -3,7 +3,7 @@
 A reconstruction. Of the paper (Park et al., arXiv 2106.07217) only the abstracts were at hand: a post-training step for
 any trained model; two criteria, how much a sample abnormally affects the model and how much it affects clean data;
 samples of high influence are removed step by step, and the decision boundary is refined. The formulas behind it, in
-:mod:`robustlabels.influence`, the amounts and the stopping rule are ours.
+``influence.py``, the amounts and the stopping rule are ours.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ from robustlabels.base import (
 from robustlabels.baselines import CrossEntropyClassifier
 from robustlabels.influence import (
     BACKENDS,
+    IMBALANCED,
     RidgeSoftmax,
     curvature,
     influence_scores,
     rank_by_influence,
 )
-from robustlabels.modules import Twin, find_head
+from robustlabels.modules import find_head, members
 from robustlabels.net import Rows, unwrap
 from robustlabels.objective import CrossEntropy, at_precision_of
 
@@ -122,8 +123,8 @@ class _Network(_Plain):
     refinable = True
     module: nn.Module
 
-    def __init__(self, core: Any, members: Sequence[nn.Module], feature_layer: str) -> None:
-        self.core, self.members = core, list(members)
+    def __init__(self, core: Any, networks: list[nn.Module], feature_layer: str) -> None:
+        self.core, self.members = core, networks
         self.layers = [_layer(member, feature_layer) for member in self.members]
 
     def check_head(self) -> None:
@@ -157,7 +158,7 @@ class _OwnNet(_Network):
         self.module = unwrap(core.net_)
         if feature_layer == "auto" and core._head_path is not None:
             feature_layer = core._head_path
-        super().__init__(core, list(self.module) if isinstance(self.module, Twin) else [self.module], feature_layer)
+        super().__init__(core, members(self.module), feature_layer)
         self.lr = core.lr / 5
 
     def read(self, X: Any, y: np.ndarray | None = None, sample_weight: Any = None) -> Rows:
@@ -451,6 +452,7 @@ class _Problem:
     holdout: np.ndarray  # row numbers
     X_val: Any
     y_val: np.ndarray | None
+    balanced: bool  # every class counts alike in the accuracy
 
     @property
     def judged(self) -> bool:
@@ -464,12 +466,17 @@ class _Problem:
             return self.X_val, self.y_val
         return take_rows(self.X, self.holdout), self.y[self.holdout]
 
-    def accuracy(self, estimator: Any) -> float | None:
-        """How often a classifier is right on them."""
+    def accuracy(self, predict: Callable[[Any], np.ndarray]) -> float | None:
+        """How often what predicts class numbers of these rows is right."""
         if not self.judged:
             return None
         X, y = self.judges
-        return float(np.mean(_positions(self.classes, estimator.predict(X)) == y))
+        right = predict(X) == y
+        return float(np.mean([right[y == c].mean() for c in np.unique(y)]) if self.balanced else right.mean())
+
+    def accuracy_of(self, estimator: Any) -> float | None:
+        """The same of a fitted classifier."""
+        return self.accuracy(lambda X: _positions(self.classes, estimator.predict(X)))
 
 
 class _Scores(NamedTuple):
@@ -593,11 +600,11 @@ class _PostTraining:
     def score(self, heads: list[RidgeSoftmax]) -> float | None:
         """Accuracy on the judging rows: of the classifier, or of the layer where the classifier stays as it is."""
         if not self.p.judged or self.refine in ("finetune", "last_layer"):
-            return self.p.accuracy(self.base)
+            return self.p.accuracy_of(self.base)
         if self.seen is None:
             self.seen = self.features(self.judging[1], val=self.p.y_val is not None)
         proba = _mean_proba(heads[self.ranked], self.seen[self.ranked])
-        return float(np.mean(proba.argmax(1) == self.judging[2]))
+        return self.p.accuracy(lambda X: proba.argmax(1))
 
     # --- all of them
 
@@ -733,6 +740,9 @@ class InfluentialRankClassifier(BaseMetaClassifier):
     validation_fraction : float, default=0.15
         Share of the rows, of every class alike, that is held out to choose a round where there is no ``X_val``. With 0
         the automatic rule runs to its end.
+    scoring : {"auto", "accuracy", "balanced_accuracy"}, default="auto"
+        What a round is chosen by; "auto" is balanced where the largest class has more than 3 times the rows of the
+        smallest.
     feature_layer : str, default="auto"
         Dotted name of the layer whose inputs are the features; "auto" is the last linear one. For classifiers that are
         no networks "input", X itself, or "decision_function"; "auto" takes X unless it is sparse.
@@ -777,8 +787,8 @@ class InfluentialRankClassifier(BaseMetaClassifier):
     n_rounds_, best_round_ : int
         Rounds run, and the one that was taken; 0 is the input model, untouched.
     history_ : list of dict
-        Of each round: "round", "n_kept", "val_score" (accuracy, None without validation), "removed" (row numbers).
-        With ``refine`` "none" and "retrain" the accuracy is that of the re-solved last layer.
+        Of each round: "round", "n_kept", "val_score" (see ``scoring``; None without validation), "removed" (row
+        numbers). With ``refine`` "none" and "retrain" the score is that of the re-solved last layer.
     retrained_ : bool
         Whether ``estimator_`` is the fresh clone.
 
@@ -828,6 +838,7 @@ class InfluentialRankClassifier(BaseMetaClassifier):
         min_class_fraction: float = 0.2,
         min_class_count: int = 10,
         validation_fraction: float = 0.15,
+        scoring: str = "auto",
         feature_layer: str = "auto",
         standardize: bool = True,
         networks: str = "first",
@@ -851,6 +862,7 @@ class InfluentialRankClassifier(BaseMetaClassifier):
         self.min_class_fraction = min_class_fraction
         self.min_class_count = min_class_count
         self.validation_fraction = validation_fraction
+        self.scoring = scoring
         self.feature_layer = feature_layer
         self.standardize = standardize
         self.networks = networks
@@ -880,6 +892,7 @@ class InfluentialRankClassifier(BaseMetaClassifier):
             "refine": ("finetune", "last_layer", "retrain", "none"),
             "final": (None, "retrain"),
             "reference": ("auto", "train", "holdout"),
+            "scoring": ("auto", "accuracy", "balanced_accuracy"),
             "networks": ("first", "all"),
         }.items():
             if getattr(self, name) not in choices:
@@ -939,7 +952,7 @@ class InfluentialRankClassifier(BaseMetaClassifier):
             inner = self._inner()
             fresh = self._fresh(random_state, inner.estimator if isinstance(inner, FrozenEstimator) else inner)
             fresh = self._trained(fresh, problem, sample_weight, problem.trained & (work.removal_round < 0))
-            before, after = problem.accuracy(base), problem.accuracy(fresh)
+            before, after = problem.accuracy_of(base), problem.accuracy_of(fresh)
             retrained = before is None or after is None or after >= before
         self._conclude(fresh if retrained else base, work, retrained)
         return self
@@ -1005,7 +1018,13 @@ class InfluentialRankClassifier(BaseMetaClassifier):
                 holdout = self._own_holdout(given, X, numbers)
         trained = weight > 0
         trained[holdout] = False
-        return _Problem(X, numbers, classes, weight, trained, holdout, X_val, y_val)
+        counts = np.bincount(numbers, minlength=len(classes))
+        balanced = (
+            counts.max() > IMBALANCED * counts[counts > 0].min()
+            if self.scoring == "auto"
+            else self.scoring != "accuracy"
+        )
+        return _Problem(X, numbers, classes, weight, trained, holdout, X_val, y_val, bool(balanced))
 
     def _own_holdout(self, given: Any, X: Any, y: np.ndarray) -> np.ndarray:
         """The rows that a fitted estimator held out itself, or none and a warning."""

@@ -1,6 +1,7 @@
 """The pages do what they say: their Python blocks run as they stand, in order, and what is generated is well-formed."""
 
 import importlib.util
+import json
 import re
 import sys
 import textwrap
@@ -20,8 +21,16 @@ PAGES = [
     "quickstart",
     "data",
     "noise",
+    "detection",
+    "coming_from_cleanlab",
+    "cleaning",
+    "report",
+    "benchmarks",
     "methods/elr",
+    "methods/influential_rank",
+    "methods/sanm",
     "methods/baselines",
+    "methods/pemm",
     "development/adding_a_method",
 ]
 
@@ -63,7 +72,7 @@ def test_python_blocks_run(page, monkeypatch):
 
 def test_every_public_name_has_an_api_page():
     listed = set(re.findall(r"^ {3}(?:\w+\.)?(\w+)$", (DOCS / "api.rst").read_text(encoding="utf-8"), re.MULTILINE))
-    modules = {"augment", "datasets", "noise"}
+    modules = {"augment", "datasets", "displays", "noise"}
     assert set(robustlabels.__all__) - modules <= listed
     for name in modules:
         public = getattr(robustlabels, name).__all__
@@ -108,7 +117,7 @@ RATIOS = (
 
 
 def test_without_results_the_tables_say_so(make_tables):
-    for name in "missed", "robustness", "ratios", "cifar10", "candidates":
+    for name in "missed", "robustness", "ratios", "cifar10", "candidates", "core", "pixels":
         assert getattr(make_tables, name)() == make_tables.NOTHING
 
 
@@ -132,6 +141,38 @@ def test_ratios_take_the_last_full_run(make_tables, tmp_path):
     assert "1.01 (1.1 to 1.3)" in table
     assert "missed" not in table
     assert table.endswith("Measured on: cpu x, flags avx2.")
+
+
+def test_suites_are_summed_up(make_tables, tmp_path):
+    line = (
+        '{"data": "digits", "rows": 9, "noise": "sym40", "method": "%s", "seed": %d, "params": {}, '
+        '"test_accuracy": %s, "true_rate": 0.4}\n'
+    )
+    (tmp_path / "core.jsonl").write_text(line % ("ELR", 0, 0.9) + line % ("ELR", 1, 0.8) + line % ("CE", 0, 0.5))
+    table = make_tables.core()
+    assert "   * - CE\n     - 0.500 (1)\n   * - ELR\n     - 0.850 ± 0.071" in table
+    assert table.index("Mean place") < table.index("digits: 1257 training rows")
+
+
+def test_shortened_runs_and_published_numbers_are_marked(make_tables, tmp_path):
+    line = {
+        **dict.fromkeys(("test_last", "test_best_valid", "detection_ap", "seconds_per_epoch"), 0.5),
+        "benchmark": "cifar10",
+        "method": "moit",
+        "noise": "sym40-others",
+        "module": "cnn",
+        "device": "x",
+        "seed": 0,
+        "epochs": 2,
+        "max_epochs": 2,
+        "paper_epochs": 250,
+        "rows_trained": 450,
+        "published": {"accuracy": 90.55, "spread": None, "module": "preact_resnet18", "epoch": "not stated"},
+    }
+    (tmp_path / "cifar10.jsonl").write_text(json.dumps(line) + "\n")
+    table = make_tables.cifar10()
+    assert "cnn, 2 epochs instead of 250, 450 rows" in table
+    assert "- 90.55 (not stated)" in table
 
 
 def test_candidates_are_means_over_seeds(make_tables, tmp_path):

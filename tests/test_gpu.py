@@ -20,8 +20,19 @@ from sklearn.datasets import load_digits
 from skorch.callbacks import Callback
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from robustlabels import CrossEntropyClassifier, ELRClassifier, ELRPlusClassifier, load
+from robustlabels import (
+    CoTeachingClassifier,
+    CrossEntropyClassifier,
+    DivideMixClassifier,
+    ELRClassifier,
+    ELRPlusClassifier,
+    InfluentialRankClassifier,
+    SANMClassifier,
+    load,
+)
+from robustlabels.influence import influence_scores
 from robustlabels.net import RobustNet, Rows
+from robustlabels.objective import Objective
 from tests.instances import CLASSIFIERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,7 +97,7 @@ def tensors(value):
 def test_every_classifier_learns_digits(digits, classifier, device):
     X, _, X_test, y_test, _ = digits
     y = digits_labels(X)
-    clf = clone(classifier).set_params(device=device, random_state=0).fit(X, y)
+    clf = clone(classifier).set_params(device=device, max_epochs=20, random_state=0).fit(X, y)
     assert torch.device(clf.net_.device).type == device
     assert clf.score(X_test, y_test) > 0.93
     assert clf.predict_proba(X_test).sum(1) == pytest.approx(1, abs=1e-5)
@@ -323,8 +334,34 @@ def test_no_step_waits_for_the_device(images, monkeypatch, classifier, module, d
         clf.set_params(noise_rate=0.2)  # estimated otherwise, once in a fit
     clf.fit(X, y, **({"sample_weight": np.linspace(0.5, 1.5, len(X))} if hasattr(clf, "class_weight") else {}))
     steps = clf.net_.criterion_.n_turns * 4
+    if type(clf.net_.criterion_).draw is not Objective.draw:  # as many batches as the method drew
+        steps = clf.history_[-1, "train_batch_count"]
+        assert steps > 0
     assert guarded_calls["train_step"] == steps
     assert guarded_calls["read"] >= steps
+
+
+@both
+@pytest.mark.parametrize("module", ["cnn", "mlp"])
+@pytest.mark.parametrize("host", [CrossEntropyClassifier, CoTeachingClassifier, DivideMixClassifier])
+def test_no_masked_step_waits_for_the_device(images, monkeypatch, host, module, device):
+    """Masks, modulated labels, the gradient of tables, the decoder; from the second epoch on."""
+    X, y, *_ = images
+    guarded = []
+
+    def step(net, batch, original=RobustNet.train_step):
+        if len(net.history) < 2:
+            return original(net, batch)
+        guarded.append(len(net.history))
+        with no_waiting(device):
+            return original(net, batch)
+
+    monkeypatch.setattr(RobustNet, "train_step", step)
+    params = {"noise_rate": 0.2} if host is CoTeachingClassifier else {}
+    inner = host(module, module__width=8, max_epochs=3, batch_size=256, device=device, **params)
+    clf = SANMClassifier(inner, warmup=1, random_state=0).fit(X, y)
+    assert set(guarded) == {2, 3}
+    assert clf.mask_ratio_mean_ > 0
 
 
 # --- keep and go on
@@ -461,3 +498,19 @@ def test_a_checkpoint_goes_on_elsewhere(images, tmp_path, device):
         assert torch.device(clf.net_.device).type == torch.device(second).type
         assert clf.n_iter_ == 6
         assert clf.score(X_test, y_test) > 0.8
+
+
+@both
+@pytest.mark.parametrize("refine", ["finetune", "last_layer"])
+def test_influence_is_scored_where_the_network_lives(images, device, refine):
+    X, y, X_test, y_test = images
+    y = np.where(np.arange(len(y)) % 5 == 0, (y + 1) % 10, y)
+    settings = {"refine": refine, "max_rounds": 2, "backend": "kfac", "random_state": 0}
+    clf = InfluentialRankClassifier(small_cnn(CrossEntropyClassifier, device), **settings)
+    clf.fit(X, y, X_val=X_test, y_val=y_test)
+    assert np.isfinite(clf.influential_rank_).all()
+    features = torch.from_numpy(clf.transform(X).astype(np.float64))
+    here, there = (influence_scores(features.to(where), y, 10, backend="kfac") for where in ("cpu", device))
+    assert there.model.device.type == device
+    for one, other in zip(here[:3], there[:3], strict=True):
+        torch.testing.assert_close(one, other.cpu(), rtol=1e-4, atol=1e-6)
