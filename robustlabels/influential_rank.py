@@ -109,8 +109,8 @@ class _Plain:
         return features
 
     def features(self, rows: Any, index: np.ndarray | None = None) -> list[Any]:
-        """Of each network, features (n, d); here of the one classifier."""
-        return [rows if index is None else rows[index]]
+        """Of each network, features (n, d); here of the one classifier. Row numbers ascend."""
+        return [rows if index is None or len(index) == len(rows) else rows[index]]
 
     def holdout(self, X: Any, y: np.ndarray) -> np.ndarray | None:
         """Rows that a fitted model did not train on, where it is known."""
@@ -490,7 +490,7 @@ class _Scores(NamedTuple):
 class _PostTraining:
     """The loop: rank, remove, refine, judge.
 
-    After :meth:`run`, ``first`` has the scores of all rows on the input model and ``best`` the round that was taken.
+    After ``run``, ``first`` has the scores of all rows on the input model, and ``best_round`` is the one that was taken.
     """
 
     def __init__(self, clf: InfluentialRankClassifier, base: Any, problem: _Problem, random_state: Any) -> None:
