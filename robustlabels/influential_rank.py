@@ -490,7 +490,7 @@ class _Scores(NamedTuple):
 class _PostTraining:
     """The loop: rank, remove, refine, judge.
 
-    After ``run``, ``first`` has the scores of all rows on the input model, and ``best_round`` is the one that was taken.
+    After ``run``, ``first`` has the scores of all rows on the input model, and ``best_round`` is the one taken.
     """
 
     def __init__(self, clf: InfluentialRankClassifier, base: Any, problem: _Problem, random_state: Any) -> None:

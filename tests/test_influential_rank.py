@@ -2,8 +2,6 @@
 
 import copy
 import pickle
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -534,6 +532,7 @@ def test_post_training_beats_its_base_over_seeds():
     """Symmetric noise, nothing but noisy labels to choose by: every way of refining is worth more than its base."""
     X, y = load_digits(return_X_y=True)
     gain = {"finetune": [], "last_layer": [], "retrain": []}
+    rates = []
     for seed in range(4):
         split = train_test_split(X.astype(np.float32), y, test_size=0.25, random_state=seed, stratify=y)
         X_train, X_test, y_train, y_test = split
@@ -543,9 +542,11 @@ def test_post_training_beats_its_base_over_seeds():
         for refine, gains in gain.items():
             clf = InfluentialRankClassifier(base, refine=refine, random_state=seed).fit(X_train, y_noisy)
             gains.append(clf.score(X_test, y_test) - plain)
+        rates.append(clf.noise_rate_)  # of a network trained afresh
     for gains in gain.values():
         assert min(gains) > 0
         assert np.mean(gains) > 0.08
+    assert np.mean(rates) == pytest.approx(0.4, abs=0.06)
 
 
 def test_rows_to_remove_and_to_hold_out():
@@ -637,9 +638,7 @@ def test_held_out_rows_are_scored_and_only_flagged_after_post_training(flipped):
     np.testing.assert_array_equal(clf.noise_mask_[held], clf.predict(X[held]) != y[held])
     assert clf.noise_scores_[held].min() == 0  # ranked among themselves
     assert clf.noise_scores_[held].max() > 0.9
-    afresh = InfluentialRankClassifier(overfitting(), refine="retrain", random_state=0).fit(X, y)
-    assert afresh.retrained_
-    np.testing.assert_array_equal(afresh.noise_mask_[held], afresh.predict(X[held]) != y[held])
+    assert clf.noise_rate_ == pytest.approx(np.mean(clf.predict(X) != y))
 
 
 def test_hold_out_of_the_first_fit_is_used_again(flipped):
@@ -1004,17 +1003,3 @@ def test_fine_tuning_leaves_the_methods_own_memory(flipped):
     embedding = MOITClassifier(max_epochs=3, device="cpu", random_state=0).fit(X, y)
     tuned = InfluentialRankClassifier(FrozenEstimator(embedding), **ROUNDS).fit(X, y, X_val=X_test, y_val=y_test)
     assert tuned.transform(X).shape == (600, 128)
-
-
-def test_opens_in_a_new_process(flipped, fitted, tmp_path):
-    X, y, _, X_test, y_test = flipped
-    clf = InfluentialRankClassifier(FrozenEstimator(fitted), **ROUNDS).fit(X, y, X_val=X_test, y_val=y_test)
-    (tmp_path / "clf.pkl").write_bytes(pickle.dumps(clf))
-    np.save(tmp_path / "X.npy", X_test)
-    script = (
-        "import pickle, numpy as np\n"
-        f"clf = pickle.load(open({str(tmp_path / 'clf.pkl')!r}, 'rb'))\n"
-        f"np.save({str(tmp_path / 'y.npy')!r}, clf.predict(np.load({str(tmp_path / 'X.npy')!r})))\n"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
-    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), clf.predict(X_test))
