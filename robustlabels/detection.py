@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse
+import scipy.sparse.linalg
 import torch
 import torch.nn.functional as F
 from joblib import Parallel, delayed
@@ -329,7 +330,8 @@ class NoiseDetector(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if self.threshold == "noise_rate":
             return thresholds.rate_threshold(scores, self.noise_rate_ if self.noise_rate is None else self.noise_rate)
         if self.threshold == "quantile":
-            return float(np.quantile(scores, float(self.quantile or 0)))
+            assert self.quantile is not None  # checked before the fit
+            return float(np.quantile(scores, self.quantile))
         if self.threshold == "auto":
             return self._mixture_split(scores)
         found = thresholds.fdr_threshold(scores, self.wrong_probability_, self.alpha)

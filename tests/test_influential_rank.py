@@ -60,7 +60,7 @@ def toy():
     return RidgeSoftmax.fit(TOY_X, TOY_Y, 2, **TOY)
 
 
-def close(tensor, expected, digits=1e-6):
+def assert_close(tensor, expected, digits=1e-6):
     np.testing.assert_allclose(np.asarray(tensor), expected, rtol=0, atol=digits)
 
 
@@ -68,8 +68,8 @@ def close(tensor, expected, digits=1e-6):
 
 
 def test_oracle_1_ridge_softmax(toy):
-    close(toy.weight, [[-0.433786, 0.266966], [0.433786, -0.266966]])
-    close(
+    assert_close(toy.weight, [[-0.433786, 0.266966], [0.433786, -0.266966]])
+    assert_close(
         toy.proba(TOY_X)[:, 1],
         [0.093717, 0.137609, 0.197578, 0.275336, 0.474984, 0.582645, 0.682964, 0.768740],
     )
@@ -86,14 +86,14 @@ def test_oracle_2_stationarity_and_representer(toy):
 
 def test_oracle_3_exact_influence(toy):
     m = model_influence(toy, TOY_X, TOY_Y, backend="exact")
-    close(m, [0.075279, 0.093990, 0.112897, 0.130660, 0.195515, 0.163501, 0.144231, 0.420466])
+    assert_close(m, [0.075279, 0.093990, 0.112897, 0.130660, 0.195515, 0.163501, 0.144231, 0.420466])
     cook = cook_distance(toy, TOY_X, TOY_Y, backend="exact")
-    close(cook, [0.172811, 0.257283, 0.352431, 0.454871, 1.250345, 1.062544, 0.924173, 8.167030])
+    assert_close(cook, [0.172811, 0.257283, 0.352431, 0.454871, 1.250345, 1.062544, 0.924173, 8.167030])
 
 
 def test_oracle_4_approximate_influence(toy):
     m = model_influence(toy, TOY_X, TOY_Y, backend="kfac")
-    close(m, [0.055627, 0.070463, 0.087877, 0.109859, 0.209481, 0.185628, 0.162338, 0.456294])
+    assert_close(m, [0.055627, 0.070463, 0.087877, 0.109859, 0.209481, 0.185628, 0.162338, 0.456294])
     assert cook_distance(toy, TOY_X, TOY_Y, backend="kfac")[7].item() == pytest.approx(8.626531, abs=1e-6)
     assert cook_distance(toy, TOY_X, TOY_Y, backend="factored")[7].item() == pytest.approx(4.504286, abs=1e-6)
     for backend in ("exact", "kfac", "factored"):
@@ -110,9 +110,9 @@ def left_out(x, y, i, damping=0.1, k=2, **how):
 
 def test_oracle_5_leave_one_out(toy):
     true = [(left_out(TOY_X, TOY_Y, i, **TOY).weight - toy.weight).norm().item() for i in range(8)]
-    close(true, [0.091433, 0.111211, 0.128481, 0.144255, 0.226658, 0.191207, 0.181392, 0.807336])
+    assert_close(true, [0.091433, 0.111211, 0.128481, 0.144255, 0.226658, 0.191207, 0.181392, 0.807336])
     one_step = loo_influence(toy, TOY_X, TOY_Y, backend="exact")
-    close(one_step, [0.095156, 0.117715, 0.137498, 0.153654, 0.227713, 0.200718, 0.192015, 0.606829])
+    assert_close(one_step, [0.095156, 0.117715, 0.137498, 0.153654, 0.227713, 0.200718, 0.192015, 0.606829])
     ratio = model_influence(toy, TOY_X, TOY_Y, backend="exact").numpy() / true
     assert ratio[7] == pytest.approx(0.52, abs=0.005)
     assert 0.795 < ratio[:7].min() < ratio[:7].max() < 0.91
@@ -122,15 +122,15 @@ def test_oracle_6_reference_data(toy):
     v = np.array([[-1.2], [1.2]]), np.array([0, 1])
     a = pairwise_influence(toy, TOY_X, TOY_Y, v, backend="exact")
     assert a.shape == (2, 8)
-    close(a[:, 7], [-0.452196, -2.747078])
+    assert_close(a[:, 7], [-0.452196, -2.747078])
     d = data_influence(toy, TOY_X, TOY_Y, v, backend="exact")
-    close(d, [0, 0, 0.050712, 0.222876, 0.286193, 0.069837, 0, 3.199273])
-    close(a[:, 7] / 8, [-0.056524, -0.343385])
+    assert_close(d, [0, 0, 0.050712, 0.222876, 0.286193, 0.069837, 0, 3.199273])
+    assert_close(a[:, 7] / 8, [-0.056524, -0.343385])
 
     def loss(head):
         return -head.proba(v[0])[[0, 1], v[1]].log()
 
-    close(loss(left_out(TOY_X, TOY_Y, 7, **TOY)) - loss(toy), [-0.091083, -0.370676])
+    assert_close(loss(left_out(TOY_X, TOY_Y, 7, **TOY)) - loss(toy), [-0.091083, -0.370676])
 
 
 def test_oracle_7_kfac_is_exact_where_all_probabilities_are_equal():
@@ -139,19 +139,19 @@ def test_oracle_7_kfac_is_exact_where_all_probabilities_are_equal():
     assert head.weight.abs().max() == 0
     exact, kfac = (cook_distance(head, TOY_X, TOY_Y, backend=curvature(head, x, backend=b)) for b in ("exact", "kfac"))
     assert (exact - kfac).abs().max() < 1e-12
-    close(kfac, [2.761044, 1.917671, 1.315261, 0.953815, 0.953815, 1.315261, 1.917671, 2.761044])
+    assert_close(kfac, [2.761044, 1.917671, 1.315261, 0.953815, 0.953815, 1.315261, 1.917671, 2.761044])
     blocks = [curvature(head, x, backend=b).blocks(head._design(x, 2).kept[0][1]) for b in ("exact", "kfac")]
     torch.testing.assert_close(*blocks)
 
 
 def test_oracle_8_rank():
     m, d = torch.tensor([0.1, 0.5, 0.5, 0.9]), torch.tensor([3.0, 1.0, 2.0, 4.0])
-    close(rank01(m), [0, 0.5, 0.5, 1])
-    close(rank01(d), [2 / 3, 0, 1 / 3, 1])
-    close(combined_rank(m, d, torch.zeros(4, dtype=torch.int64)), [0.333333, 0.25, 0.416667, 1])
-    close(combined_rank(m, d, torch.zeros(4, dtype=torch.int64), data_weight=0), [0, 0.5, 0.5, 1])
+    assert_close(rank01(m), [0, 0.5, 0.5, 1])
+    assert_close(rank01(d), [2 / 3, 0, 1 / 3, 1])
+    assert_close(combined_rank(m, d, torch.zeros(4, dtype=torch.int64)), [0.333333, 0.25, 0.416667, 1])
+    assert_close(combined_rank(m, d, torch.zeros(4, dtype=torch.int64), data_weight=0), [0, 0.5, 0.5, 1])
     y = torch.tensor([0, 0, 1, 1])
-    close(combined_rank(m, d, y, data_weight=0, rank_by="class"), [0, 1, 0, 1])
+    assert_close(combined_rank(m, d, y, data_weight=0, rank_by="class"), [0, 1, 0, 1])
 
 
 def random_problem(n=200, d=5, k=3, flips=0.15):
@@ -189,7 +189,7 @@ def test_oracle_10_invariances():
     plain = influence_scores(x, y, 3, **how)
     order = np.random.RandomState(1).permutation(len(y))
     permuted = influence_scores(x[order], y[order], 3, **how)
-    close(permuted.rank, plain.rank[order], 1e-12)
+    assert_close(permuted.rank, plain.rank[order], 1e-12)
     relabelled = influence_scores(x, np.array([2, 0, 1])[y], 3, **how)
     constant = influence_scores(np.c_[x, np.full(len(y), 1e6), np.full(len(y), 0.1)], y, 3, **how)
     scaled = influence_scores(1000 * x, y, 3, **how)
@@ -274,10 +274,10 @@ def test_two_classes_are_logistic_regression():
     binary = LogisticRegression(C=1 / (0.05 * 80), fit_intercept=False, tol=1e-10, max_iter=1000)
     binary.fit(np.c_[x, np.ones(80)], y)
     v = head.weight[1] - head.weight[0]
-    close(v, binary.coef_[0], 1e-5)
+    assert_close(v, binary.coef_[0], 1e-5)
     weight, bias = head.raw()
-    close(weight[1] - weight[0], v[:-1], 1e-12)
-    close(bias[1] - bias[0], v[-1], 1e-12)
+    assert_close(weight[1] - weight[0], v[:-1], 1e-12)
+    assert_close(bias[1] - bias[0], v[-1], 1e-12)
 
 
 def test_chunks_memory_maps_and_tensors_give_the_same(tmp_path, monkeypatch):
@@ -332,7 +332,7 @@ def test_the_solver_warns_where_it_stops_early():
     with pytest.warns(RuntimeWarning, match="was not solved in 2 steps"):
         RidgeSoftmax.fit(x, y, 3, max_iter=2)
     far = RidgeSoftmax.fit(x, y, 3, warm_start=100 * torch.ones(3, 6))
-    close(far.weight, RidgeSoftmax.fit(x, y, 3).weight, 1e-4)
+    assert_close(far.weight, RidgeSoftmax.fit(x, y, 3).weight, 1e-4)
 
 
 def test_many_features_take_no_second_moments(monkeypatch):
@@ -342,9 +342,9 @@ def test_many_features_take_no_second_moments(monkeypatch):
     monkeypatch.setattr(influence, "SMALL_EXACT", 0)
     head = RidgeSoftmax.fit(x, y, 3, tol=1e-9)
     assert head.gram is None
-    close(head.weight, plain.weight, 1e-7)
+    assert_close(head.weight, plain.weight, 1e-7)
     assert influence.resolve_backend("auto", 3, 5) == "representer"
-    close(influence_scores(x, y, 3).model, model_influence(plain, x, y, backend="representer"), 1e-5)
+    assert_close(influence_scores(x, y, 3).model, model_influence(plain, x, y, backend="representer"), 1e-5)
     with pytest.raises(ValueError, match="take backend='representer'"):
         influence_scores(x, y, 3, backend="kfac")
 
@@ -499,7 +499,7 @@ def test_oracle_12_the_written_head_gives_the_solved_logits(flipped, outputs, mo
     logits = standardised @ head.weight[:, :-1].numpy().T + head.weight[:, -1].numpy()
     with torch.no_grad():
         given = clf.estimator_.module_(torch.from_numpy(X)).numpy()
-    close(given, logits - logits[:, :1] if outputs == 1 else logits, 1e-5)
+    assert_close(given, logits - logits[:, :1] if outputs == 1 else logits, 1e-5)
 
 
 @pytest.mark.slow
