@@ -36,7 +36,7 @@ CLASSIFIERS = [
     ELRPlusClassifier(max_epochs=8),
     MOITClassifier(max_epochs=6),
     MOITPlusClassifier(max_epochs=6),
-    DivideMixClassifier(max_epochs=8),
+    DivideMixClassifier(max_epochs=6),
     PEMMClassifier(max_epochs=15),
 ]
 
