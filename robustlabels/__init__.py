@@ -14,8 +14,8 @@ from robustlabels.detection import (
     SmallLossNoiseDetector,
 )
 from robustlabels.dividemix import DivideMixClassifier
+from robustlabels.dynamics import fit_recorded
 from robustlabels.elr import ELRClassifier, ELRPlusClassifier
-from robustlabels.history import fit_recorded
 from robustlabels.influential_rank import InfluentialRankClassifier
 from robustlabels.metrics import (
     detection_report,

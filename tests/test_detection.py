@@ -572,15 +572,15 @@ def test_auto_is_the_formula_of_its_notes(small):
 
 
 def test_auto_neutral_with_a_vote_that_says_nothing_ranks_by_the_network_alone(small, monkeypatch):
-    from robustlabels import detection
+    from robustlabels.detection import auto as page
 
     X, y, _ = small
-    monkeypatch.setattr(detection, "_shares", lambda counts: np.full(counts.shape, 1 / counts.shape[1]))
+    monkeypatch.setattr(page, "shares", lambda counts: np.full(counts.shape, 1 / counts.shape[1]))
     d = auto(prior_exponent=0.0, transition_weight=0.0).fit(X, y)
     monkeypatch.undo()
     seen = []
-    watched = detection._watched
-    monkeypatch.setattr(detection, "_watched", lambda *a: seen.append(watched(*a)) or seen[-1])
+    watched = page.fit_watched
+    monkeypatch.setattr(page, "fit_watched", lambda *a: seen.append(watched(*a)) or seen[-1])
     full = auto(prior_exponent=0.0, transition_weight=0.0).fit(X, y)
     rows, order = canonical_order(X, y)
     a = np.empty((300, 10))

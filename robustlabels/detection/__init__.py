@@ -1,0 +1,48 @@
+"""Which labels are wrong: detectors that score every row, and say how many to flag and how sure they are of it.
+
+A detector is a scikit-learn transformer that changes nothing: its ``fit(X, y)`` leaves ``noise_scores_`` and the like,
+aligned with the rows of X. What acts on them is :class:`~robustlabels.NoiseAwareClassifier`. The contract is
+:class:`~robustlabels.detection.NoiseDetector`; a detector writes one method, ``_detect(X, y)``, that returns a
+:class:`~robustlabels.detection.Verdict`. Each detector has a page of its own.
+"""
+
+from robustlabels.detection.auto import (
+    HEAVY,
+    AutoNoiseDetector,
+    canonical_order,
+    is_heavy_tailed,
+    normal_quantiles,
+    one_layer,
+)
+from robustlabels.detection.confident_learning import ConfidentLearningNoiseDetector
+from robustlabels.detection.contract import N_DIRECTIONS, THRESHOLDS, WIDE, Floats, Ints, NoiseDetector, Verdict
+from robustlabels.detection.ensemble import FLOOR, EnsembleNoiseDetector
+from robustlabels.detection.estimator import EstimatorNoiseDetector
+from robustlabels.detection.influence import InfluenceNoiseDetector
+from robustlabels.detection.knn import KNNNoiseDetector
+from robustlabels.detection.small_loss import SmallLossNoiseDetector
+from robustlabels.dynamics import EARLY
+
+__all__ = [
+    "EARLY",
+    "FLOOR",
+    "HEAVY",
+    "N_DIRECTIONS",
+    "THRESHOLDS",
+    "WIDE",
+    "AutoNoiseDetector",
+    "ConfidentLearningNoiseDetector",
+    "EnsembleNoiseDetector",
+    "EstimatorNoiseDetector",
+    "Floats",
+    "InfluenceNoiseDetector",
+    "Ints",
+    "KNNNoiseDetector",
+    "NoiseDetector",
+    "SmallLossNoiseDetector",
+    "Verdict",
+    "canonical_order",
+    "is_heavy_tailed",
+    "normal_quantiles",
+    "one_layer",
+]

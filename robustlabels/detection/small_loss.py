@@ -1,0 +1,156 @@
+"""Training dynamics: wrong labels are learned late."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import expit
+from sklearn.utils import check_random_state
+
+from robustlabels import thresholds
+from robustlabels.base import BaseNoisyLabelClassifier, seeded_clone
+from robustlabels.detection.contract import Floats, Ints, NoiseDetector, Verdict, dense_rows
+from robustlabels.dynamics import Dynamics, fit_watched
+from robustlabels.elr import ELRClassifier
+
+
+def own_classifier(estimator: Any, detector: str) -> BaseNoisyLabelClassifier:
+    """The classifier; raise unless its training can be watched."""
+    if not isinstance(estimator, BaseNoisyLabelClassifier):
+        raise TypeError(
+            f"{detector} watches one of this package's classifiers while it trains, got {type(estimator).__name__}; "
+            "ConfidentLearningNoiseDetector takes any classifier, EstimatorNoiseDetector also those around another."
+        )
+    return estimator
+
+
+def mean_of(dynamics: Dynamics, name: str) -> Floats:
+    """A mean of the dynamics over the visits of each row, as an array."""
+    return dynamics.mean(name).cpu().double().numpy()
+
+
+class SmallLossNoiseDetector(NoiseDetector):
+    """Wrong labels are learned late: training dynamics of one fit, without cross-validation.
+
+    Parameters
+    ----------
+    estimator : classifier of this package or None, default=None
+        Is cloned and trained; None means :class:`~robustlabels.ELRClassifier`, which does not learn wrong labels by
+        heart even at the end.
+    statistic : {"loss", "margin", "forgetting"}, default="loss"
+        What is summed up over the epochs. "loss": the cross-entropy with the given label; the score is one minus the
+        geometric mean of its probability. "margin": the logit of the given label minus the largest other one (area
+        under the margin); the score is the sigmoid of minus its mean. "forgetting": how often a row that was predicted
+        rightly no longer is; the score is the share of the largest number, and 1 for rows never predicted rightly.
+    mixture : {"gaussian", "beta"}, default="gaussian"
+        What ``threshold="auto"`` fits to the losses.
+    random_state : int, RandomState or None, default=None
+        Seeds the classifier where its own ``random_state`` is None.
+    threshold, noise_rate, quantile, alpha
+        As for :class:`~robustlabels.detection.NoiseDetector`.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+        The trained classifier.
+    label_posterior_ : ndarray of shape (n_samples, n_classes)
+        The softmax averaged over the epochs.
+    noise_scores_, noise_mask_, threshold_, noise_rate_, noise_rate_interval_
+        As for every detector; the noise rate is estimated from the first 12 % of the epochs.
+    suggested_labels_, suggested_confidence_, transition_matrix_, classes_
+        As for every detector.
+
+    Notes
+    -----
+    The logits are those of the training steps, so nothing is computed twice. ``score_labels`` asks the trained
+    network, since new rows have no dynamics; with "forgetting" they have no score. A CSR matrix becomes dense, above
+    512 columns by its 256 leading singular directions.
+
+    References
+    ----------
+    Arazo et al., "Unsupervised Label Noise Modeling and Loss Correction", ICML 2019, arXiv 1904.11238 (mixtures of
+    losses). Pleiss et al., "Identifying Mislabeled Data using the Area Under the Margin Ranking", NeurIPS 2020,
+    arXiv 2001.10528. Toneva et al., "An Empirical Study of Example Forgetting", ICLR 2019, arXiv 1812.05159.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from robustlabels import ELRClassifier, SmallLossNoiseDetector, detection_report
+    >>> from robustlabels.noise import SymmetricNoise
+    >>> X, y = load_digits(return_X_y=True)
+    >>> noise = SymmetricNoise(0.3, random_state=0)
+    >>> detector = SmallLossNoiseDetector(ELRClassifier(max_epochs=15), random_state=0).fit(X, noise.flip(y))
+    >>> detection_report(detector.noise_scores_, noise.flip_mask_).average_precision > 0.95
+    True
+    """
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        statistic: str = "loss",
+        mixture: str = "gaussian",
+        random_state: Any = None,
+        threshold: str | float = "auto",
+        noise_rate: float | None = None,
+        quantile: float | None = None,
+        alpha: float = 0.1,
+    ) -> None:
+        super().__init__(threshold=threshold, noise_rate=noise_rate, quantile=quantile, alpha=alpha)
+        self.estimator = estimator
+        self.statistic = statistic
+        self.mixture = mixture
+        self.random_state = random_state
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if self.statistic not in ("loss", "margin", "forgetting"):
+            raise ValueError(f"statistic must be 'loss', 'margin' or 'forgetting', got {self.statistic!r}.")
+        if self.mixture not in ("gaussian", "beta"):
+            raise ValueError(f"mixture must be 'gaussian' or 'beta', got {self.mixture!r}.")
+        own_classifier(self._inner(), type(self).__name__)
+
+    def _inner(self) -> Any:
+        return ELRClassifier() if self.estimator is None else self.estimator
+
+    def _image_size(self) -> int:
+        return self._inner().image_size
+
+    def _detect(self, X: Any, y: Ints) -> Verdict:
+        generator = check_random_state(self.random_state)
+        self.estimator_ = seeded_clone(self._inner(), generator)
+        X = dense_rows(self, X, generator.randint(np.iinfo(np.int32).max))
+        dynamics = fit_watched(self.estimator_, X, self.classes_[y])
+        if self.statistic == "loss":
+            scores = -np.expm1(-mean_of(dynamics, "loss"))
+        elif self.statistic == "margin":
+            scores = expit(-mean_of(dynamics, "margin"))
+        else:
+            most = dynamics.forgotten.max().clamp_min(1)
+            scores = torch.where(dynamics.learned, dynamics.forgotten / most, 1.0).cpu().numpy()
+        return Verdict(mean_of(dynamics, "proba"), scores, mean_of(dynamics, "early"))
+
+    def _mixture_split(self, scores: Floats) -> float:
+        if self.statistic != "loss":
+            return thresholds.mixture_split(scores, self.mixture)
+        losses = -np.log1p(-scores.clip(0, 1 - 1e-12))
+        return float(-np.expm1(-thresholds.mixture_split(losses, self.mixture)))
+
+    def _posterior(self, X: Any) -> Floats:
+        return self.estimator_.predict_proba(dense_rows(self, X))
+
+    def _score(self, X: Any, y: Ints) -> Floats:
+        if self.statistic == "forgetting":
+            raise ValueError(
+                'statistic="forgetting" says nothing of rows that were not trained on; take "loss" or "margin" to '
+                "score new rows."
+            )
+        proba = self._posterior(X)
+        rows = np.arange(len(y))
+        if self.statistic == "loss":
+            return 1 - proba[rows, y]
+        given = proba[rows, y].copy()
+        proba[rows, y] = 0
+        return expit(np.log(np.maximum(proba.max(1), 1e-12)) - np.log(np.maximum(given, 1e-12)))
