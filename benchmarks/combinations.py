@@ -22,7 +22,8 @@ import torch
 from sklearn.datasets import load_digits
 
 import robustlabels as rl
-from benchmarks.robustness import Split, environment, isolated, mean_sd, measure, published, small_table, store, stored
+from benchmarks.robustness import environment, measure, published, small_table
+from robustlabels.benchmark import Split, append_row, isolated, mean_sd, read_rows
 
 LINES = Path(__file__).parents[1] / "docs" / "benchmarks" / "results" / "combinations.jsonl"
 
@@ -123,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     groups: dict[Key, list[dict[str, Any]]] = {}
     for key in keys(options):
-        line = next((done for done in stored(LINES) if key_of(done) == key), None)
+        line = next((done for done in read_rows(LINES) if key_of(done) == key), None)
         if line is None:
             settings = dict(zip(("set", "labels", "host", "plug", "seed"), key, strict=True))
             line = {
@@ -131,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "result": isolated(lambda key=key: carry_out(key)),
                 "environment": environment(),
             }
-            store(LINES, line)
+            append_row(LINES, line)
         print(*key, {k: round(v, 3) for k, v in line["result"].items()}, flush=True)
         groups.setdefault((*key[:4], -1), []).append(line["result"])
     for key, results in groups.items():

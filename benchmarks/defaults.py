@@ -22,8 +22,8 @@ import torch
 from sklearn.datasets import load_digits, load_iris, load_wine
 
 from benchmarks import robustness
-from benchmarks.robustness import Split
 from robustlabels import CrossEntropyClassifier, ELRClassifier, ELRPlusClassifier
+from robustlabels.benchmark import Split, append_row, isolated, mean_sd, read_rows
 from robustlabels.datasets import load_cifar10_features, load_fashion_mnist
 from robustlabels.metrics import detection_report
 from robustlabels.net import Rows
@@ -148,7 +148,7 @@ def print_tables(lines: Sequence[dict[str, Any]]) -> None:
                 elif read is None:
                     text += f"{min(r['test_accuracy'] for r in results):>21.3f}"
                 else:
-                    text += f"{robustness.mean_sd([read(r) for r in results]):>21}"
+                    text += f"{mean_sd([read(r) for r in results]):>21}"
             print(text)
 
 
@@ -158,17 +158,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--table", action="store_true", help="run nothing")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    done = robustness.stored(LINES)
+    done = read_rows(LINES)
     shown: list[dict[str, Any]] = []
     for wanted, work in runs(options.sets):
         line = robustness.find(done, wanted)
         if line is None and not options.table:
             line = {
                 "settings": wanted,
-                "result": robustness.isolated(work),
+                "result": isolated(work),
                 "environment": robustness.environment(),
             }
-            robustness.store(LINES, line)
+            append_row(LINES, line)
             print(robustness.describe(line), flush=True)
         if line is not None:
             shown.append(line)

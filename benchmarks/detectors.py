@@ -20,9 +20,6 @@ flags by default; of our detectors also the estimated noise rate with its interv
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import statistics
 import time
 import warnings
 from collections.abc import Callable
@@ -31,7 +28,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import sklearn
 import torch
 from sklearn.datasets import load_digits
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -42,6 +38,7 @@ from sklearn.preprocessing import StandardScaler
 
 import robustlabels as rl
 from robustlabels import datasets, thresholds
+from robustlabels.benchmark import append_row, environment, mean_sd, read_rows
 from robustlabels.detection import one_layer
 from robustlabels.metrics import detection_report
 from robustlabels.noise import PairNoise, SymmetricNoise
@@ -206,11 +203,6 @@ TABLE_ONLY = {"cleanlab, boosting out of fold"}
 # --- runs and lines ---------------------------------------------------------------------------------------------------
 
 
-def stored() -> list[dict[str, Any]]:
-    """The lines of earlier runs."""
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-
-
 def run(name: str, method: str, seed: int) -> dict[str, Any]:
     """One fit of one method."""
     p = SETS[name](seed)
@@ -225,11 +217,7 @@ def run(name: str, method: str, seed: int) -> dict[str, Any]:
         "rows": len(p.y),
         **figures,
         "cpu_seconds": time.process_time() - start,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "scikit-learn": sklearn.__version__,
-        },
+        "versions": environment()["versions"],
     }
 
 
@@ -243,9 +231,7 @@ def table(lines: list[dict[str, Any]]) -> None:
                 continue
             row = [f"{method:30s}"]
             for key in ("average_precision", "roc_auc", "precision_at_noise", "flagged", "precision", "cpu_seconds"):
-                values = [line[key] for line in runs]
-                spread = statistics.stdev(values) if len(values) > 1 else 0
-                row.append(f"{key} {statistics.mean(values):.3f} ± {spread:.3f}")
+                row.append(f"{key} {mean_sd([line[key] for line in runs])}")
             print("  ".join(row), f"({len(runs)} seeds)")
 
 
@@ -258,20 +244,19 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="run nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    done = {(line["set"], line["method"], line["seed"]) for line in stored()}
+    done = {(line["set"], line["method"], line["seed"]) for line in read_rows(RESULTS)}
     for seed in [] if options.table else options.seeds:
         for name in options.set:
             for method in options.methods:
                 if (name, method, seed) in done or (method in TABLE_ONLY and name != "jira"):
                     continue
                 line = run(name, method, seed)
-                with RESULTS.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
+                append_row(RESULTS, line)
                 print(
                     f"{name} {seed} {method:30s} AP {line['average_precision']:.3f} {line['cpu_seconds']:.1f} s",
                     flush=True,
                 )
-    table(stored())
+    table(read_rows(RESULTS))
 
 
 if __name__ == "__main__":

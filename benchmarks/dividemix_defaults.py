@@ -24,6 +24,7 @@ from sklearn.datasets import load_digits, load_iris, load_wine
 from benchmarks import robustness
 from robustlabels import CrossEntropyClassifier, DivideMixClassifier, ELRClassifier
 from robustlabels.augment import ColumnCorruption
+from robustlabels.benchmark import Split, append_row, read_rows
 from robustlabels.metrics import detection_report
 
 LINES = robustness.DOCS / "results" / "dividemix.jsonl"
@@ -50,7 +51,7 @@ CANDIDATES: dict[str, Candidate] = {
 }
 
 
-def measure(estimator: Any, split: robustness.Split) -> dict[str, float]:
+def measure(estimator: Any, split: Split) -> dict[str, float]:
     """Accuracy on right labels, and what is known of the wrong ones."""
     start = time.process_time()
     estimator.fit(split.X, split.given)
@@ -93,13 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     end = time.monotonic() + 60 * options.minutes
-    done = [line["dividemix"] for line in robustness.stored(LINES)]
+    done = [line["dividemix"] for line in read_rows(LINES)]
     for settings, work in runs():
         if options.table or time.monotonic() > end:
             break
         if settings not in done:
             result = work()
-            robustness.store(LINES, {"dividemix": settings, "result": result, "environment": robustness.environment()})
+            append_row(LINES, {"dividemix": settings, "result": result, "environment": robustness.environment()})
             print(*settings.values(), {k: round(v, 3) for k, v in result.items()}, flush=True)
     sys.path.insert(0, str(robustness.DOCS.parent))
     import make_tables

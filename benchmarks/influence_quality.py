@@ -15,8 +15,6 @@ what is stored. Runs that are stored already are skipped.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sklearn
 import torch
 from scipy.stats import spearmanr
 from sklearn.base import clone
@@ -39,6 +36,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from robustlabels import CrossEntropyClassifier, InfluentialRankClassifier
+from robustlabels.benchmark import append_row, environment, read_rows
 from robustlabels.influence import (
     BACKENDS,
     RidgeSoftmax,
@@ -214,8 +212,7 @@ def main() -> None:
     parser.add_argument("--part", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     arguments = parser.parse_args()
-    stored = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    done = [run["influence"] for run in stored]
+    done = [run["influence"] for run in read_rows(RESULTS)]
     for part in arguments.part:
         for seed in arguments.seeds:
             for settings, figures in parts[part](seed):
@@ -227,13 +224,8 @@ def main() -> None:
                     warnings.simplefilter("ignore", UserWarning)
                     run = {"influence": what, "result": figures()}
                 run["seconds"] = round(time.perf_counter() - started, 1)
-                run["versions"] = {
-                    "python": platform.python_version(),
-                    "torch": torch.__version__,
-                    "scikit-learn": sklearn.__version__,
-                }
-                with RESULTS.open("a") as file:
-                    file.write(json.dumps(run) + "\n")
+                run["versions"] = environment()["versions"]
+                append_row(RESULTS, run)
                 print(what, f"{run['seconds']:.0f} s", flush=True)
 
 

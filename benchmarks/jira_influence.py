@@ -14,8 +14,6 @@ F1 is at the threshold of one half; AP is average precision. Both are of the def
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sklearn
 import torch
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -32,6 +29,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer
 
 from robustlabels import InfluenceNoiseDetector, InfluentialRankClassifier, datasets
+from robustlabels.benchmark import append_row, environment, read_rows
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs/benchmarks/results/jira.jsonl"
 
@@ -93,8 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     arguments = parser.parse_args()
-    stored = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    done = [run["jira"] for run in stored]
+    done = [run["jira"] for run in read_rows(RESULTS)]
     data = datasets.load_jira_defects()
     for seed in arguments.seeds:
         for method, make in methods(data, seed):
@@ -106,9 +103,8 @@ def main() -> None:
                 warnings.simplefilter("ignore", UserWarning)
                 run = {"jira": what, "result": make()}
             run["seconds"] = round(time.perf_counter() - started, 1)
-            run["versions"] = {"python": platform.python_version(), "scikit-learn": sklearn.__version__}
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(run) + "\n")
+            run["versions"] = environment()["versions"]
+            append_row(RESULTS, run)
             print(what, run["result"], f"{run['seconds']:.0f} s", flush=True)
 
 

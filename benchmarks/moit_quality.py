@@ -9,15 +9,12 @@ that are stored already are skipped.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import sklearn
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
@@ -28,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from robustlabels import CrossEntropyClassifier, ELRClassifier, MOITClassifier, MOITPlusClassifier, datasets
 from robustlabels.augment import GaussianNoise
+from robustlabels.benchmark import append_row, environment, mean_sd, read_rows
 from robustlabels.functional import most_votes, nearest_neighbours
 from robustlabels.metrics import detection_report
 from robustlabels.moit import default_n_neighbors, two_pass_votes
@@ -129,7 +127,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", choices=problems, default=list(problems))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     arguments = parser.parse_args()
-    stored = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    stored = read_rows(RESULTS)
     done = {(run["set"], run["method"], run["seed"]) for run in stored}
     for name in arguments.set:
         for seed in arguments.seeds:
@@ -140,14 +138,9 @@ def main() -> None:
                 started = time.perf_counter()
                 run = {"set": name, "method": method, "seed": seed, **figures()}
                 run["seconds"] = time.perf_counter() - started
-                run["versions"] = {
-                    "python": platform.python_version(),
-                    "torch": torch.__version__,
-                    "scikit-learn": sklearn.__version__,
-                }
+                run["versions"] = environment()["versions"]
                 stored.append(run)
-                with RESULTS.open("a") as file:
-                    file.write(json.dumps(run) + "\n")
+                append_row(RESULTS, run)
                 print(name, method, seed, round(run["accuracy"], 4), f"{run['seconds']:.0f} s", flush=True)
     for name in dict.fromkeys(run["set"] for run in stored):
         print(f"\n{name}")
@@ -156,7 +149,7 @@ def main() -> None:
             line = [f"{method:58s}"]
             for key in ("accuracy", "AP", "clean precision", "agreement precision", "estimated noise", "seconds"):
                 values = [run[key] for run in runs if key in run]
-                line += [f"{key} {np.mean(values):.3f} ± {np.std(values, ddof=len(values) > 1):.3f}"] if values else []
+                line += [f"{key} {mean_sd(values)}"] if values else []
             print(", ".join(line), f"({len(runs)} seeds)")
 
 

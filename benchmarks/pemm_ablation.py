@@ -27,9 +27,9 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 
 from benchmarks import robustness
-from benchmarks.robustness import Split
 from robustlabels import CrossEntropyClassifier, ELRClassifier, PEMMClassifier, SCEClassifier
 from robustlabels.base import RowLossClassifier
+from robustlabels.benchmark import Split, append_row, read_rows
 from robustlabels.datasets import load_cifar10_features
 from robustlabels.metrics import detection_report
 from robustlabels.modules import find_head
@@ -199,12 +199,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--table", action="store_true", help="run nothing")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    done = [line["pemm"] for line in robustness.stored(LINES)]
+    done = [line["pemm"] for line in read_rows(LINES)]
     if not options.table:
         for settings, work in runs(options.parts, options.seeds):
             if settings not in done:
                 result = work()
-                robustness.store(LINES, {"pemm": settings, "result": result, "environment": robustness.environment()})
+                append_row(LINES, {"pemm": settings, "result": result, "environment": robustness.environment()})
                 print(*settings.values(), {k: round(v, 3) for k, v in result.items()}, flush=True)
     sys.path.insert(0, str(robustness.DOCS.parent))
     import make_tables

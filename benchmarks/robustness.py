@@ -35,9 +35,16 @@ from sklearn.preprocessing import StandardScaler
 import robustlabels
 from benchmarks.nets import PlainCNN
 from robustlabels import benchmark
-from robustlabels.benchmark import Split, detection, isolated, make_split, mean_sd, out_of_fold
-from robustlabels.benchmark import append_row as store
-from robustlabels.benchmark import read_rows as stored
+from robustlabels.benchmark import (
+    Split,
+    append_row,
+    detection,
+    isolated,
+    make_split,
+    mean_sd,
+    out_of_fold,
+    read_rows,
+)
 from robustlabels.datasets import NoisyDataset, load_cifar10_features, load_fashion_mnist
 
 DOCS = Path(__file__).parents[1] / "docs" / "benchmarks"
@@ -219,7 +226,7 @@ COLUMNS = {
 
 def collect() -> dict[tuple[str, str, str], list[dict[str, Any]]]:
     """Results by set, labels and method: stored lines whose settings are today's."""
-    lines = stored(LINES)
+    lines = read_rows(LINES)
     found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     names = {line["settings"]["set"] for line in lines}
     for name in [n for n in PROBLEMS if n in names]:
@@ -313,14 +320,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         TABLE.write_text(tables(collect()))
         print(TABLE.read_text())
         return
-    done = stored(LINES)
+    done = read_rows(LINES)
     for wanted, work in runs(options.sets, options.methods, options.seeds):
         if options.labels and wanted["labels"] not in options.labels:
             continue
         line = find(done, wanted)
         if line is None:
             line = {"settings": wanted, "result": isolated(work), "environment": environment()}
-            store(LINES, line)
+            append_row(LINES, line)
         print(describe(line), flush=True)
 
 

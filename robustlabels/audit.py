@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,15 +24,27 @@ from robustlabels.baselines import CoTeachingClassifier, CrossEntropyClassifier,
 from robustlabels.datasets import load_image_folder
 from robustlabels.detection import AutoNoiseDetector
 from robustlabels.dividemix import DivideMixClassifier
+from robustlabels.dynamics import fit_recorded
 from robustlabels.elr import ELRClassifier, ELRPlusClassifier
 from robustlabels.evidence import report_extra
-from robustlabels.history import fit_recorded
 from robustlabels.moit import MOITClassifier, MOITPlusClassifier
 from robustlabels.pemm import PEMMClassifier
 from robustlabels.report import LabelReport
 from robustlabels.review import DROP, format_of, read_review
 
-__all__ = ["AUTO", "METHODS", "Audit", "Data", "check_output", "check_writable", "make_estimator", "read", "reviewed"]
+__all__ = [
+    "AUTO",
+    "METHODS",
+    "Audit",
+    "Data",
+    "carry_out",
+    "check_output",
+    "check_writable",
+    "make_estimator",
+    "read",
+    "register",
+    "reviewed",
+]
 
 METHODS: dict[str, type[BaseNoisyLabelClassifier]] = {
     "elr": ELRClassifier,
@@ -467,3 +481,215 @@ class Audit:
         lines = str(self.report).splitlines()
         epochs = f"{self.classifier.n_iter_} epochs " if hasattr(self.classifier, "n_iter_") else ""
         return "\n".join([*lines[:3], f"trained          {epochs}in {self.seconds:.1f} seconds", *lines[3:]])
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+DESCRIPTION = """\
+Find wrong labels: train a network in a way that does not memorise them, and list
+every row with the label the network believes in, most suspicious first."""
+
+EXAMPLES = """\
+examples:
+  robustlabels audit photos/ --out report.html
+      images, one subfolder a class: photos/cat/1.jpg, photos/dog/7.png ...
+  robustlabels audit reviews.csv --labels sentiment --out report.html --out list.csv
+      a table: numbers, categories, dates and text are encoded, gaps filled
+  robustlabels audit species.parquet --labels species --id specimen --drop file
+      without the columns that would give the label away
+  robustlabels audit news.npz --text text --method elr+ --epochs 100
+      arrays of rows or of images, saved by numpy.savez(path, X=..., y=..., text=...)
+  robustlabels audit photos/ --verdicts list.csv --out second.html
+      once more, with what you decided about the rows in list.csv
+
+results, by the name of --out:
+  .html               one page with pictures; needs nothing but a browser
+  .csv, .json         every row, most suspicious first
+  .label-studio.json  the flagged rows as tasks for Label Studio
+
+the columns of a list:
+  row          which row, counted from 0 without the header
+  path, name   which image; the row's name, with --id
+  given        the label in the data
+  suggested    the label the network believes in
+  noise_score  1 - the probability of the given label
+  confidence   the probability of the suggested label
+  flagged      1 where the method takes the given label for wrong, else 0
+  verdict      for you to fill in: confirm (the suggested label is right),
+               reject (the given one is) or drop
+  label        for you to fill in: the right label, where it is neither
+
+what to do with it: look at the rows from the top, decide what is wrong, and stop
+where the given labels are right. Give the list back with --verdicts.
+
+exit status: 0 done, 1 more noise than --fail-above, 2 error, 130 interrupted (what
+was learned by then is written; with --checkpoint the same command goes on)."""
+
+
+def register(commands: Any) -> None:
+    """Add ``audit`` to the commands of the package.
+
+    Parameters
+    ----------
+    commands : subparsers of an ArgumentParser
+    """
+    command = commands.add_parser(
+        "audit",
+        help="rank the labels of a table, of arrays or of a folder of images",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=_command)
+    add_arguments(command)
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Everything ``audit`` is told, in three groups.
+
+    Parameters
+    ----------
+    command : ArgumentParser
+    """
+    command.add_argument(
+        "data", metavar="DATA", help="a .csv, .tsv or .parquet table, an .npz or .npy, a folder of images"
+    )
+    _add_data(command.add_argument_group("the data"))
+    _add_training(command.add_argument_group("the training"))
+    _add_result(command.add_argument_group("the result"))
+
+
+def _add_data(rows: Any) -> None:
+    rows.add_argument(
+        "--labels", metavar="NAME", help="column of a table (required) or array (default: y) of labels; file for .npy"
+    )
+    rows.add_argument("--features", metavar="NAME", default="X", help="array of an .npz to learn from (default: X)")
+    rows.add_argument(
+        "--drop", metavar="COLUMN", action="append", default=[], help="column not to learn from; can be repeated"
+    )
+    rows.add_argument("--text", metavar="NAME", help="column or array of texts to show, not to learn from")
+    rows.add_argument("--id", metavar="NAME", help="column or array that names the rows; not learned from")
+    rows.add_argument("--truth", metavar="NAME", help="column or array of true labels, to measure with")
+    rows.add_argument("--image-size", metavar="PIXELS", type=int, default=64, help="of a folder (default: 64)")
+    rows.add_argument("--skip-corrupt", action="store_true", help="leave out images that cannot be read")
+    rows.add_argument(
+        "--verdicts",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="a list with your verdicts, applied before training; can be repeated",
+    )
+
+
+def _add_training(how: Any) -> None:
+    how.add_argument(
+        "--method",
+        choices=[*METHODS, AUTO],
+        default="elr",
+        metavar="NAME",
+        help=f"{', '.join(METHODS)}; or auto, two networks and the neighbours' vote (default: elr)",
+    )
+    how.add_argument("--module", metavar="NAME", default="auto", help="mlp, cnn, resnet18 ... (default: auto)")
+    how.add_argument("--device", default="auto", help="cpu, cuda, mps (default: auto, the fastest there is)")
+    how.add_argument(
+        "--checkpoint", metavar="FILE", type=Path, help="kept while training; the same command goes on from there"
+    )
+    add_length_and_seed(how)
+
+
+def add_length_and_seed(group: Any) -> None:
+    """``--epochs`` and ``--seed``, of whatever trains.
+
+    Parameters
+    ----------
+    group : ArgumentParser or a group of its arguments
+    """
+    group.add_argument("--epochs", metavar="N", type=int, help="default: by the number of rows, at least 50")
+    group.add_argument("--seed", metavar="N", type=int, default=0, help="same seed, same result (default: 0)")
+
+
+def _add_result(result: Any) -> None:
+    result.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        help="report.html, list.csv, ... see below; can be repeated (default: suspects.csv)",
+    )
+    result.add_argument("--title", help="of the page")
+    result.add_argument(
+        "--fail-above", metavar="SHARE", type=float, help="exit with 1 if more than this share of labels looks wrong"
+    )
+
+
+def carry_out(args: argparse.Namespace) -> Audit:
+    """Read, train, write, sum up.
+
+    Parameters
+    ----------
+    args : Namespace
+        Of the command line.
+
+    Returns
+    -------
+    Audit
+    """
+    outputs = args.out or [Path("suspects.csv")]
+    for path in outputs:
+        check_output(path)
+    if args.checkpoint is not None:
+        check_writable(args.checkpoint)
+    if args.fail_above is not None and not 0 <= args.fail_above <= 1:
+        raise ValueError(f"--fail-above must be a share in [0, 1], got {args.fail_above:g}.")
+    data = read(
+        args.data,
+        labels=args.labels,
+        features=args.features,
+        drop=args.drop,
+        text=args.text,
+        id=args.id,
+        truth=args.truth,
+        image_size=args.image_size,
+        skip_corrupt=args.skip_corrupt,
+        seed=args.seed,
+    )
+    if args.verdicts:
+        data = reviewed(data, args.verdicts)
+    if data.notes:
+        print("data", *data.notes, sep="\n  ")
+    settings = {name: getattr(args, name) for name in ("module", "epochs", "device", "checkpoint", "seed")}
+    result = Audit(data, make_estimator(args.method, data, **settings))
+    for path in outputs:
+        result.write(path, args.title or f"Labels of {Path(args.data).name}")
+    print(result)
+    for path in outputs:
+        print(f"written          {path}")
+        if path.suffix.lower() == ".json" and format_of(path) == "label-studio":
+            print("the labelling interface to paste into Label Studio:", result.report.label_studio_config(), sep="\n")
+    if result.interrupted:
+        raise KeyboardInterrupt
+    return result
+
+
+def _command(args: argparse.Namespace) -> int:
+    """``robustlabels audit``: 1 if there is more noise than was asked for, else 0."""
+    result = carry_out(args)
+    noise = result.report.beliefs.noise_rate
+    if args.fail_above is None or noise <= args.fail_above:
+        return 0
+    say("error", f"{noise:.1%} of the labels look wrong, more than {args.fail_above:.1%}.")
+    return 1
+
+
+def say(kind: str, message: Any) -> None:
+    """One line on the standard error stream, options called what they are on the command line.
+
+    Parameters
+    ----------
+    kind : str
+        "warning" or "error".
+    message : object
+    """
+    text = " ".join(str(message).split()).replace("skip_corrupt=True", "--skip-corrupt")
+    print(f"robustlabels: {kind}: {text}", file=sys.stderr)

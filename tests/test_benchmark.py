@@ -32,6 +32,7 @@ from robustlabels.benchmark import (
     read_rows,
     relabelled,
     run_benchmark,
+    runs,
     settings,
     summarise,
 )
@@ -182,7 +183,7 @@ def test_f1_of_two_classes_is_of_the_second(toy):
 
 
 def configured(estimator, shared, seed=3):
-    return benchmark._configured(estimator, shared, seed, "cpu").get_params()
+    return runs.configured(estimator, shared, seed, "cpu").get_params()
 
 
 def test_seeds_and_shared_settings_reach_every_network():
@@ -225,7 +226,7 @@ def test_find_wants_the_same_settings():
 @pytest.mark.parametrize("name", METHODS)
 def test_named_methods_are_there(name):
     estimator = METHODS[name].make()
-    assert hasattr(benchmark._configured(estimator, {"max_epochs": 2}, 0, "cpu"), "fit")
+    assert hasattr(runs.configured(estimator, {"max_epochs": 2}, 0, "cpu"), "fit")
     assert METHODS[name].cost > 0
 
 
@@ -552,6 +553,6 @@ def test_the_smoke_suite(tmp_path):
 
 @pytest.mark.slow
 def test_without_fork(run, monkeypatch):
-    monkeypatch.setattr(benchmark, "_start_method", lambda device="cpu": "spawn")
+    monkeypatch.setattr(runs, "start_method", lambda device="cpu": "spawn")
     (row,) = run(["LR"], seeds=1)
     assert row["test_accuracy"] > 0.9

@@ -13,7 +13,8 @@ from PIL import Image
 
 import robustlabels.audit
 from robustlabels import LabelReport
-from robustlabels.__main__ import draw_suspects, main
+from robustlabels.__main__ import main
+from robustlabels.demo import draw_suspects
 from robustlabels.net import ProgressBar
 
 ROOT = Path(__file__).parents[1]
@@ -214,7 +215,8 @@ def test_texts_names_and_truth(audit, blobs, tmp_path):
     html = page.read_text(encoding="utf-8")
     first = result["row"][0]
     assert f"text {first}" in html
-    assert f"row {first} · name {first}" in html
+    assert f"· row {first}</div>" in html
+    assert f">name {first}</div>" in html
     assert "truly wrong" in html
     np.savez(path, X=X, y=y, text=texts[:-1])
     assert_refused(*audit(path, "--text", "text"), "text must hold one entry a row like y, (200,), got (199,)")

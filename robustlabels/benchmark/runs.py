@@ -1,0 +1,271 @@
+"""Methods x data x noise x seeds: what is to be run, and running it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from robustlabels.base import BaseNoisyLabelClassifier, check_number
+from robustlabels.benchmark.measuring import measure
+from robustlabels.benchmark.methods import METHODS
+from robustlabels.benchmark.problems import INJECTED, PROBLEMS, Problem, problem_of
+from robustlabels.benchmark.processes import in_processes, start_method
+from robustlabels.benchmark.storage import Row, append_row, environment, find, read_rows, settings
+from robustlabels.datasets import NoisyDataset
+from robustlabels.modules import closest
+from robustlabels.noise import LabelNoise
+
+# --- what is asked for ------------------------------------------------------------------------------------------------
+
+
+def _problem(data: str | NoisyDataset | Problem) -> Problem:
+    if isinstance(data, str):
+        return _named(PROBLEMS, "data set", data)
+    return problem_of(data) if isinstance(data, NoisyDataset) else data
+
+
+def _chosen_methods(methods: Any) -> dict[str, Any]:
+    """Estimators by name, of names, of estimators by name, or of both in a list."""
+    if methods is None:
+        methods = list(METHODS)
+    if not isinstance(methods, Mapping):
+        names = [m if isinstance(m, str) else type(m).__name__ for m in methods]
+        if len(set(names)) < len(names):
+            raise ValueError(f"each method needs a name of its own, got {', '.join(names)}; pass a dict by name.")
+        methods = dict(zip(names, methods, strict=True))
+    return {name: _named(METHODS, "method", m).make() if isinstance(m, str) else m for name, m in methods.items()}
+
+
+def _named(known: Mapping[str, Any], what: str, name: str) -> Any:
+    if name not in known:
+        raise ValueError(f"unknown {what} {name!r}{closest(name, known)} Known are: {', '.join(known)}.")
+    return known[name]
+
+
+def configured(estimator: Any, shared: Mapping[str, Any], seed: int, device: str) -> Any:
+    """A clone with the seed in every ``random_state``, and what is shared in every network of ours.
+
+    What an estimator sets itself stays: only parameters at their defaults are replaced.
+    """
+    estimator = clone(estimator)
+    parts = estimator.get_params(deep=True)
+    over: dict[str, Any] = {name: seed for name in parts if name.rpartition("__")[2] == "random_state"}
+    for prefix, part in [("", estimator), *((f"{name}__", value) for name, value in parts.items())]:
+        if not isinstance(part, BaseNoisyLabelClassifier):
+            continue
+        own, default = part.get_params(), type(part)().get_params()
+        for name, value in {**shared, "device": device}.items():
+            root = name.partition("__")[0]
+            unset = own[name] == default[name] if name in default else name not in own and own[root] == default[root]
+            if unset:
+                over[prefix + name] = value
+    return estimator.set_params(**over)
+
+
+# --- all runs ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """One run."""
+
+    method: str
+    estimator: Any
+    problem: Problem
+    noise: str | LabelNoise
+    seed: int
+    curve: bool
+
+    @functools.cached_property
+    def settings(self) -> Row:
+        """What makes it this run and no other."""
+        run = {"data": self.problem.name, "rows": self.problem.rows, "noise": _noise_name(self.noise)}
+        if self.problem.contents is not None:
+            run["contents"] = self.problem.contents
+        params = settings(self.estimator, self.problem.rows)
+        return {**run, "method": self.method, "seed": self.seed, "params": params}
+
+    def __call__(self) -> Row:
+        try:
+            split = self.problem.split(self.noise, self.seed)
+        except FileNotFoundError as error:
+            return {"missing": str(error)}
+        return measure(self.estimator, split, curve=self.curve)
+
+
+def _noise_name(noise: str | LabelNoise) -> str:
+    if isinstance(noise, str):
+        return noise
+    names = [f.name for f in fields(noise) if f.name != "random_state"]  # type: ignore[arg-type]
+    given = [f"{name}={getattr(noise, name)!r}" for name in names]
+    return f"{type(noise).__name__}({', '.join(given)})"
+
+
+def _tasks(
+    methods: Mapping[str, Any],
+    problems: Sequence[Problem],
+    noise: Sequence[str | LabelNoise] | None,
+    seeds: Iterable[int],
+    curve: bool,
+    device: str,
+) -> Iterator[_Task]:
+    """All runs; one seed after the other, so that an unfinished suite has whole tables of fewer seeds."""
+    for seed in seeds:
+        for problem in problems:
+            for kind in problem.noise if noise is None else filter(problem.takes, noise):
+                for name, estimator in methods.items():
+                    if name not in problem.too_costly:
+                        ready = configured(estimator, problem.shared, seed, device)
+                        yield _Task(name, ready, problem, kind, seed, curve)
+
+
+def _estimate(tasks: Sequence[_Task], rows: Sequence[Row]) -> float:
+    """Seconds that runs will take one after the other: as the same took before, or by what is known of both parts."""
+    before: dict[tuple[Any, ...], list[float]] = {}
+    for row in rows:
+        if "seconds" in row:
+            before.setdefault((row["data"], row["method"]), []).append(row["seconds"])
+    total = 0.0
+    for task in tasks:
+        known = before.get((task.problem.name, task.method))
+        cost = METHODS[task.method].cost if task.method in METHODS else 3.0
+        total += float(np.median(known)) if known else cost * task.problem.seconds
+    return total
+
+
+def run_benchmark(
+    methods: Sequence[str | Any] | Mapping[str, Any] | None = None,
+    data: Sequence[str | NoisyDataset | Problem] = ("digits",),
+    noise: Sequence[str | LabelNoise] | None = None,
+    seeds: int | Sequence[int] = 3,
+    *,
+    results: str | Path | None = None,
+    n_jobs: int = 1,
+    curve: bool = True,
+    device: str = "cpu",
+    verbose: int = 1,
+) -> list[Row]:
+    """Measure methods on data with wrong labels, over seeds; each run in a process and a thread of its own.
+
+    Parameters
+    ----------
+    methods : list or dict by name, of str and classifiers, or None, default=None
+        Names of :data:`~robustlabels.benchmark.methods.METHODS`, any scikit-learn classifiers, or both; None takes all
+        that have a name. A classifier of your own is cloned, and each of its ``random_state`` parameters set to the
+        seed.
+    data : list of str, NoisyDataset and Problem, default=("digits",)
+        Names of :data:`~robustlabels.benchmark.problems.PROBLEMS`, or sets of your own.
+    noise : list of str and LabelNoise, or None, default=None
+        "clean", "sym40", "pair40", "idn40", names of real sources, simulators; each is tried on the sets that have it.
+        None takes what each set names.
+    seeds : int or list of int, default=3
+        So many, from 0; or these.
+    results : str, Path or None, default=None
+        A file of JSON lines: every run is appended when it is done, and one that is there, with the same settings and
+        no error, is not repeated. After changing the code of your method name it anew, or take another file.
+    n_jobs : int, default=1
+        Runs at a time.
+    curve : bool, default=True
+        Also measure test accuracy after every epoch, to say what the best would have been.
+    device : str, default="cpu"
+        Of all networks here that do not name one.
+    verbose : int, default=1
+        0 is silent; 1 prints what will be done, how long it may take, and every run.
+
+    Returns
+    -------
+    rows : list of dict
+        One a run, new or stored: its settings (``data``, ``rows``, ``noise``, ``method``, ``seed``, ``params``), what
+        :func:`~robustlabels.benchmark.measure` returns, ``peak_mib`` of its process, ``machine``, ``versions`` and
+        ``date``. A run that failed has ``error`` and ``traceback`` instead of measures, and is tried again the next
+        time.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+
+    Examples
+    --------
+    >>> from sklearn.neighbors import KNeighborsClassifier
+    >>> from robustlabels.benchmark import run_benchmark
+    >>> (row,) = run_benchmark({"mine": KNeighborsClassifier(15)}, noise=["pair40"], seeds=[7], verbose=0)
+    >>> row["data"], row["method"], row["seed"], round(row["true_rate"], 2), row["test_accuracy"] > 0.5
+    ('digits', 'mine', 7, 0.4, True)
+    """
+    check_number("n_jobs", n_jobs, 1, integer=True)
+    say = print if verbose else lambda *_, **__: None
+    problems = [_problem(d) for d in data]
+    for kind in noise or ():
+        if not any(problem.takes(kind) for problem in problems):
+            known = ", ".join(["clean", *INJECTED, *dict.fromkeys(s for p in problems for s in p.sources)])
+            raise ValueError(f"unknown noise {kind!r} for {', '.join(p.name for p in problems)}; there is {known}.")
+    seeds = range(seeds) if isinstance(seeds, int) else seeds
+    stored = [] if results is None else read_rows(results)
+    tasks = list(_tasks(_chosen_methods(methods), problems, noise, seeds, curve, device))
+    rows = [find(stored, task.settings) for task in tasks]
+    todo = [i for i, row in enumerate(rows) if row is None]
+    for problem in problems:
+        for name, reason in problem.too_costly.items():
+            say(f"not run: {name} on {problem.name}: {reason}")
+    left = _duration(_estimate([tasks[i] for i in todo], stored) / n_jobs)
+    say(f"{len(tasks)} runs, {len(tasks) - len(todo)} of them stored; about {left} to go", flush=True)
+
+    about = environment()
+    about["machine"]["threads"] = 1
+    missing: dict[str, str] = {}
+    for done, (number, result) in enumerate(in_processes([tasks[i] for i in todo], n_jobs, start_method(device)), 1):
+        task = tasks[todo[number]]
+        if "missing" in result:
+            if task.problem.name not in missing:
+                say(f"not run: {task.problem.name}: {result['missing']}", flush=True)
+            missing[task.problem.name] = result["missing"]
+            continue
+        row = {**task.settings, **result, **about, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+        if results is not None:
+            append_row(results, row)
+        rows[todo[number]] = row
+        say(f"[{done}/{len(todo)}] {describe(row)}", flush=True)
+    return [row for row in rows if row is not None]
+
+
+def describe(row: Row) -> str:
+    """One run on one line.
+
+    Parameters
+    ----------
+    row : dict
+
+    Returns
+    -------
+    str
+    """
+    text = f"{row['data']:<16} {row['noise']:<8} {row['method']:<16} seed {row['seed']:<3}"
+    if row.get("error"):
+        return f"{text} failed: {row['error']}"
+    text += f" test {row['test_accuracy']:.3f}"
+    if "best_test_accuracy" in row:
+        text += f" (best {row['best_test_accuracy']:.3f})"
+    if "average_precision" in row:
+        text += f"  AP {row['average_precision']:.3f}"
+    if "estimated_rate" in row:
+        text += f"  noise {row['estimated_rate']:.3f} of {row['true_rate']:.3f}"
+    return f"{text}  {row['seconds']:.1f} s"
+
+
+def _duration(seconds: float) -> str:
+    """In words: the whole is an estimate.
+
+    >>> _duration(50), _duration(100), _duration(9000)
+    ('50 s', '2 min', '2.5 h')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.1f} h"
