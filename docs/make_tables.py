@@ -186,6 +186,74 @@ def suite(name: str) -> str:
     return "\n\n".join(text)
 
 
+KINDS = {
+    "digits": "small images as rows",
+    "noisyag_news": "text embeddings, labelled by people",
+    "wrench_trec": "text embeddings, labelled by rules",
+    "jira_defects_dev": "table, a rare class, labelled by a heuristic",
+    "cifar10_feats": "image features, labelled by people",
+}
+
+AP = "suspects' AP"
+
+
+def which_method() -> str:
+    """What to take: the best methods of the core suite by kind of data and noise, beside cross-entropy."""
+    from robustlabels.benchmark import PROBLEMS, read_rows, summarise
+
+    rows = read_rows(RESULTS / "core.jsonl")
+    if not rows:
+        return NOTHING
+    scores = {data: PROBLEMS[data].score if data in PROBLEMS else "test_accuracy" for data in KINDS}
+    lines = []
+    for its in summarise(rows).details:
+        data, _, noise = its.title.partition(", ")
+        column = its.head.index("F1" if scores.get(data) == "test_f1" else "test accuracy")
+        found = {row[0]: dict(zip(its.head, row, strict=True)) | {"score": row[column]} for row in its.rows}
+        found = {method: cells for method, cells in found.items() if cells["score"]}
+        if found:
+            what = KINDS.get(data, data) + ("; F1" if scores.get(data) == "test_f1" else "")
+            lines.append([what, noise, *choices(found)])
+    seeds = sorted({row["seed"] for row in rows})
+    note = (
+        f"Made by ``python -m robustlabels benchmark core``, {len(seeds)} seed(s), every method with its defaults: "
+        "test score at the last epoch, mean ± sd, and CPU time as a multiple of cross-entropy's. Two methods less than "
+        "a standard deviation apart are as good as each other."
+    )
+    head = ["data", "labels", "best", "second", "best in twice CE's time", "CE", "ranks wrong labels best (AP)"]
+    return f"{note}\n\n{table(head, lines)}" if lines else NOTHING
+
+
+def choices(found: dict[str, dict[str, str]]) -> list[str]:
+    """Of the methods of one set and noise, by their measures: best, second, best of the quick ones, CE, best AP."""
+
+    def mean(method: str, measure: str) -> float:
+        return float(found[method].get(measure, "").partition(" ")[0] or "nan")
+
+    base = mean("CE", "CPU s") if "CE" in found else float("nan")
+
+    def times(method: str) -> float:
+        return mean(method, "CPU s") / base if base > 0 else float("nan")
+
+    def cell(method: str) -> str:
+        cost = times(method)
+        return f"**{method}** {found[method]['score']}" + (f", {cost:.1f} ×" if method != "CE" and cost == cost else "")
+
+    order = sorted(found, key=lambda method: -mean(method, "score"))
+    quick = next((method for method in order if times(method) <= 2), "")
+    finders = [method for method in order if found[method][AP]]
+    finder = max(finders, key=lambda method: mean(method, AP), default="")
+    behind = mean("CE", "score") - mean(order[0], "score") if "CE" in found else 0.0
+    gap = f" ({behind:.3f})".replace("-", "\N{MINUS SIGN}") if behind else ""
+    return [
+        cell(order[0]),
+        cell(order[1]) if len(order) > 1 else "",
+        cell(quick) if quick else "",
+        found["CE"]["score"] + gap if "CE" in found else "",
+        f"**{finder}** {found[finder][AP]}" if finder else "",
+    ]
+
+
 def detector_runs() -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Lines of ``benchmarks.detectors`` by set and method."""
     groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
@@ -214,6 +282,22 @@ def detectors() -> str:
         "default with ``transition_weight=0``, and with ``prior_exponent=0`` besides."
     )
     return f"{note}\n\n{table(['method', *groups, 'seconds'], rows)}"
+
+
+def cleaning() -> str:
+    """Test scores after every repair of ``benchmarks.cleaning``, beside no repair and right labels."""
+    cells: dict[str, dict[str, list[float]]] = {}
+    for line in lines():
+        if "cleaning" in line:
+            for what, result in line["results"].items():
+                cells.setdefault(what, {}).setdefault(line["cleaning"]["set"], []).append(result["score"])
+    if not cells:
+        return NOTHING
+    names = list(dict.fromkeys(name for row in cells.values() for name in row))
+    first = ("given labels", "right labels", "cleanlab, drop")
+    order = sorted(cells, key=lambda what: first.index(what) if what in first else len(first))
+    rows = [[what, *(mean_sd(cells[what].get(name, []), 3) for name in names)] for what in order]
+    return table(["trained on", *names], rows)
 
 
 def promises() -> str:
