@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import sklearn
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing, check_random_state, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_method_params, check_is_fitted
@@ -314,7 +316,8 @@ class BaseNoisyLabelClassifier(
         Of the network's forward; "auto": bfloat16 for convolutions where the hardware multiplies in it. Losses and
         per-sample memory are float32 always.
     dtype : {"float32", "float64"} or None, default="float32"
-        Of weights and inputs; None leaves inputs as they are (token numbers, say).
+        Of weights and inputs; None leaves inputs as they are: whole numbers, of tokens say,
+        reach the module as integers.
     compile : bool, default=False
         Compile the network with ``torch.compile``; pays from a few minutes of GPU training on, never on a CPU.
     head : str or None, default=None
@@ -354,8 +357,9 @@ class BaseNoisyLabelClassifier(
         Rows: believed class, columns: given label, each row summing to one.
     net_ : RobustNet
         The trained skorch net; ``net_.history`` is the learning curve.
-    n_features_in_, feature_names_in_, input_shape_, input_bytes_
-        What X looked like; ``input_bytes_`` tells images of uint8, which reach the network divided by 255.
+    n_features_in_, feature_names_in_, input_shape_, input_bytes_, input_integers_
+        What X looked like; ``input_bytes_`` tells images of uint8, which reach the network divided by 255,
+        ``input_integers_`` whole numbers that reach it as such.
     """
 
     def __init__(
@@ -503,7 +507,8 @@ class BaseNoisyLabelClassifier(
     def _rebuild(self, n_samples: int) -> None:
         """An untrained ``net_`` of the fitted shape, for saved weights to be read into."""
         with seeded(0):
-            blank = np.broadcast_to(np.zeros(1, dtype=np.float32), (n_samples, *self.input_shape_))  # one number
+            zero = np.zeros(1, dtype=np.int64 if self.input_integers_ else np.float32)
+            blank = np.broadcast_to(zero, (n_samples, *self.input_shape_))  # one number
             self.net_ = self._untrained(self._make_rows(blank, "cpu"))
 
     def _untrained(self, rows: Rows) -> RobustNet:
@@ -614,7 +619,7 @@ class BaseNoisyLabelClassifier(
     def _read_rows(self, X: Any, y: Any, sample_weight: Any, soft_labels: Any) -> Rows:
         """Clean rows on the device, with what is fitted by looking at them."""
         device = resolve_device(self.device)
-        X = inputs.read_X(self, X, y, reset=True, image_size=self.image_size)
+        X = inputs.read_X(self, X, y, reset=True, image_size=self.image_size, integers=self.dtype is None)
         self.classes_, numbers = inputs.read_labels(self, y)
         trained, weight = inputs.read_weights(
             sample_weight, getattr(self, "class_weight", None), self.classes_, numbers
@@ -726,7 +731,7 @@ class BaseNoisyLabelClassifier(
 
     def _read_new(self, X: Any) -> Rows:
         check_is_fitted(self)
-        X = inputs.read_X(self, X, reset=False, image_size=self.input_shape_[-1])
+        X = inputs.read_X(self, X, reset=False, image_size=self.input_shape_[-1], integers=self.dtype is None)
         return self._make_rows(X, self.net_.device)
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -1037,6 +1042,37 @@ class BaseMetaClassifier(TransformerMixin, ClassifierMixin, BaseEstimator):
 
 for _name in ("transform", "fit_transform"):  # set_output has wrapped them by now, and made them look always there
     setattr(BaseMetaClassifier, _name, available_if(_answers("transform"))(getattr(BaseMetaClassifier, _name)))
+
+
+# --- what a fit takes -------------------------------------------------------------------------------------------------
+
+
+def routing() -> bool:
+    """Whether scikit-learn's metadata routing is on."""
+    return bool(sklearn.get_config()["enable_metadata_routing"])
+
+
+def fit_parameters(estimator: Any) -> tuple[set[str], bool]:
+    """Names that ``fit`` takes, and whether it takes any others too."""
+    parameters = inspect.signature(estimator.fit).parameters.values() if hasattr(estimator, "fit") else ()
+    return {p.name for p in parameters}, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def weight_name(estimator: Any) -> str | None:
+    """What ``fit`` calls the weights of rows; None where it takes none. Looks into pipelines, searches and wrappers."""
+    if isinstance(estimator, Pipeline):
+        step, last = estimator.steps[-1]
+        name = weight_name(last)
+        return name if name is None or routing() else f"{step}__{name}"
+    names, others = fit_parameters(estimator)
+    if "sample_weight" in names:
+        return "sample_weight"
+    return weight_name(inside(estimator)) if others else None
+
+
+def inside(estimator: Any) -> Any:
+    """What a wrapper wraps, or None."""
+    return estimator._inner() if isinstance(estimator, BaseMetaClassifier) else getattr(estimator, "estimator", None)
 
 
 class _ScikitLearnCallbacks:

@@ -7,14 +7,12 @@ Pipeline, which can.
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import sklearn
 import torch
 from joblib.hashing import NumpyHasher
 from sklearn.base import BaseEstimator, clone
@@ -27,9 +25,13 @@ from robustlabels.base import (
     ROW_ATTRIBUTES,
     BaseMetaClassifier,
     check_number,
+    fit_parameters,
+    inside,
+    routing,
     seeded_clone,
     take_params,
     take_rows,
+    weight_name,
 )
 from robustlabels.baselines import CrossEntropyClassifier
 from robustlabels.detection import AutoNoiseDetector
@@ -308,41 +310,14 @@ def _part(estimator: Any, seed: int | None) -> Any:
 # --- weights ----------------------------------------------------------------------------------------------------------
 
 
-def _routing() -> bool:
-    return bool(sklearn.get_config()["enable_metadata_routing"])
-
-
-def _fit_parameters(estimator: Any) -> tuple[set[str], bool]:
-    """Names that ``fit`` takes, and whether it takes any others too."""
-    parameters = inspect.signature(estimator.fit).parameters.values() if hasattr(estimator, "fit") else ()
-    return {p.name for p in parameters}, any(p.kind is p.VAR_KEYWORD for p in parameters)
-
-
-def _weight_name(estimator: Any) -> str | None:
-    """What ``fit`` calls the weights of rows; None where it takes none. Looks into pipelines, searches and wrappers."""
-    if isinstance(estimator, Pipeline):
-        step, last = estimator.steps[-1]
-        name = _weight_name(last)
-        return name if name is None or _routing() else f"{step}__{name}"
-    names, others = _fit_parameters(estimator)
-    if "sample_weight" in names:
-        return "sample_weight"
-    return _weight_name(_inside(estimator)) if others else None
-
-
-def _inside(estimator: Any) -> Any:
-    """What a wrapper wraps, or None."""
-    return estimator._inner() if isinstance(estimator, BaseMetaClassifier) else getattr(estimator, "estimator", None)
-
-
 def _request_weights(estimator: Any) -> None:
     """Under metadata routing, have whoever takes the weights in the end ask for them."""
     while estimator is not None:
         estimator = _last(estimator)
-        if "sample_weight" in _fit_parameters(estimator)[0]:
+        if "sample_weight" in fit_parameters(estimator)[0]:
             estimator.set_fit_request(sample_weight=True)
             return
-        estimator = _inside(estimator)
+        estimator = inside(estimator)
 
 
 # --- the estimators ---------------------------------------------------------------------------------------------------
@@ -478,10 +453,10 @@ class NoiseAwareClassifier(_Detecting, BaseMetaClassifier):
         rows = np.flatnonzero(repaired.kept)
         if len(rows) < len(search.y):
             X, given = take_rows(search.X, rows), take_params(search.X, given, rows)
-        name = _weight_name(estimator)
+        name = weight_name(estimator)
         if self.strategy == "weight" and name is not None:
             given[name] = repaired.weights[rows] * np.asarray(given.get(name, 1.0))
-            if _routing():
+            if routing():
                 _request_weights(estimator)
         estimator.fit(X, repaired.labels[rows], **given)
         self._forget()
@@ -500,14 +475,14 @@ class NoiseAwareClassifier(_Detecting, BaseMetaClassifier):
     def _routed(self, params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Parameters for the classifier and for the detector."""
         params = {name: value for name, value in params.items() if value is not None}
-        if not params or not _routing():
+        if not params or not routing():
             return params, {}
         routed = process_routing(self, "fit", **params)
         return dict(routed.estimator.fit), dict(routed.detector.fit)
 
     def _checked(self, estimator: Any, params: dict[str, Any]) -> dict[str, Any]:
         """Parameters under the names that the classifier knows, or an error where it knows none."""
-        last, weights = type(_last(estimator)).__name__, _weight_name(estimator)
+        last, weights = type(_last(estimator)).__name__, weight_name(estimator)
         if weights is None and self.strategy == "weight":
             raise TypeError(
                 f'strategy="weight" needs a classifier whose fit takes sample_weight, and {last} does not; use "drop" '
@@ -520,7 +495,7 @@ class NoiseAwareClassifier(_Detecting, BaseMetaClassifier):
             )
         if weights is not None and "sample_weight" in params:
             params[weights] = params.pop("sample_weight")
-        names, others = _fit_parameters(estimator)
+        names, others = fit_parameters(estimator)
         for name in params:
             if name not in names and not others:
                 raise TypeError(f"{type(estimator).__name__}.fit takes no {name}, which fit was given.")

@@ -270,8 +270,7 @@ class DivideMixObjective(Objective):
         pool = [(view, target) for view in views]
         pool += self.more_views(model, views[0], target, batch.index, member=me)
         x, t = (torch.cat(part) for part in zip(*pool, strict=True))
-        if self.mixup_alpha > 0:
-            x, t = mixup(x, t, *draw_mixup(len(x), self.mixup_alpha, device=x.device))
+        x, t = mixup(x, t, *draw_mixup(len(x), self.mixup_alpha, device=x.device))
         logits = model(x, member=me)
         terms = semi_supervised_losses(logits, t, labelled.repeat(len(pool)), self.prior)
         return terms[0] + self.unlabelled_weight() * terms[1] + terms[2], logits[: len(labelled)]

@@ -198,7 +198,7 @@ def mixup(x: Tensor, y: Tensor, lam: float | Tensor, permutation: Tensor) -> tup
     Returns
     -------
     x, y : Tensor
-        The mixtures, in new tensors of the same shapes.
+        The mixtures, in new tensors of the same shapes; with lam = 1 the very tensors that were given, x of any dtype.
 
     Examples
     --------
@@ -210,6 +210,8 @@ def mixup(x: Tensor, y: Tensor, lam: float | Tensor, permutation: Tensor) -> tup
             [7.5000]]), tensor([[0.7500, 0.2500],
             [0.2500, 0.7500]]))
     """
+    if isinstance(lam, float) and lam == 1:
+        return x, y
     for name, tensor in ("x", x), ("y", y):
         if not tensor.is_floating_point():
             hint = "mix embeddings, or switch mixup off with alpha=0" if name == "x" else "give one-hot rows"

@@ -101,7 +101,7 @@ def _checked(features: Any, y: Any, n_classes: int, weight: Any = None) -> tuple
         raise ValueError(f"influence needs at least 2 classes, got n_classes={n_classes}.")
     if not isinstance(features, (Tensor, np.ndarray)):
         features = np.asarray(features)
-    if features.ndim != 2 or len(features) == 0:
+    if features.ndim != 2 or 0 in features.shape:
         raise ValueError(f"features must have shape (n_samples, n_features), got {tuple(features.shape)}.")
     device = features.device if isinstance(features, Tensor) else "cpu"
     y = torch.as_tensor(y, dtype=torch.int64, device=device)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import scipy.sparse
 import torch
+from sklearn.base import is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
@@ -32,6 +33,7 @@ from robustlabels.base import (
     check_number,
     seeded,
     take_rows,
+    weight_name,
 )
 from robustlabels.baselines import CrossEntropyClassifier
 from robustlabels.influence import (
@@ -962,6 +964,12 @@ class InfluentialRankClassifier(BaseMetaClassifier):
         inner = self._inner()
         if _is_initialised_net(inner):
             return copy.deepcopy(inner)
+        regresses = hasattr(inner, "__sklearn_tags__") and not isinstance(inner, type) and is_regressor(inner)
+        if isinstance(inner, type) or not hasattr(inner, "fit") or regresses:
+            raise TypeError(
+                f"estimator must be a classifier, InfluentialRankClassifier(ELRClassifier()) for one, got {inner!r}. A"
+                " network of your own goes into such a classifier as module=."
+            )
         if not isinstance(inner, FrozenEstimator):
             return None
         try:
@@ -1051,10 +1059,11 @@ class InfluentialRankClassifier(BaseMetaClassifier):
         rows = np.setdiff1d(np.arange(len(p.y)), p.holdout) if mask is None else np.flatnonzero(mask)
         params = {}
         if sample_weight is not None:
-            step, last = estimator.steps[-1] if isinstance(estimator, Pipeline) else ("", estimator)
-            if not has_fit_parameter(last, "sample_weight"):
+            name = weight_name(estimator)
+            if name is None:
+                last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
                 raise TypeError(f"{type(last).__name__} takes no sample_weight; fit without it.")
-            params[f"{step}__sample_weight" if step else "sample_weight"] = np.asarray(sample_weight)[rows]
+            params[name] = np.asarray(sample_weight)[rows]
         X = p.X if len(rows) == len(p.y) else take_rows(p.X, rows)
         return estimator.fit(X, p.classes[p.y[rows]], **params)
 

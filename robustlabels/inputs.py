@@ -21,13 +21,14 @@ from robustlabels.datasets import ImagePaths
 CHANNELS = (1, 3, 4)
 
 
-def read_X(estimator: Any, X: Any, y: Any = None, *, reset: bool, image_size: int = 64) -> Any:
+def read_X(estimator: Any, X: Any, y: Any = None, *, reset: bool, image_size: int = 64, integers: bool = False) -> Any:
     """X as a plain array or a lazy container, checked against the estimator.
 
     Parameters
     ----------
     estimator : estimator
-        Gets ``n_features_in_``, ``feature_names_in_`` and ``input_shape_`` when ``reset``, is compared with them else.
+        Gets ``n_features_in_``, ``feature_names_in_``, ``input_shape_``, ``input_bytes_`` and ``input_integers_`` when
+        ``reset``, is compared with them else.
     X : array, DataFrame, Tensor, memory map, list of paths or lazy view of shape (n_samples, ...)
     y : array or None
         Only its presence and length are looked at here.
@@ -35,10 +36,13 @@ def read_X(estimator: Any, X: Any, y: Any = None, *, reset: bool, image_size: in
         True in ``fit``.
     image_size : int
         Side of the images that paths are decoded to.
+    integers : bool
+        Keep whole numbers, of tokens say, as such; when not ``reset``, if they were in ``fit``.
 
     Returns
     -------
-    X : ndarray of dtype float32 or uint8, memory map or lazy container of shape (n_samples, ...)
+    X : ndarray, memory map or lazy container of shape (n_samples, ...)
+        Arrays are of dtype float32 or uint8, with ``integers`` also of any signed one.
     """
     name = type(estimator).__name__
     if scipy.sparse.issparse(X):
@@ -52,17 +56,23 @@ def read_X(estimator: Any, X: Any, y: Any = None, *, reset: bool, image_size: in
         X = X.detach().cpu().numpy()
     if is_paths(X):
         X = ImagePaths(X, size=image_size)
+    integers = integers and (reset or estimator.input_integers_)
     if is_lazy(X):
         _check_lazy(estimator, X, reset=reset)
     else:
+        if integers and not (hasattr(X, "dtype") or hasattr(X, "iloc")):
+            X = np.asarray(X)  # of a list scikit-learn does not see what it holds
         mapped = isinstance(X, np.memmap) and X.dtype.kind in "fui"  # cast batch by batch, never as a whole
-        X = validate_data(estimator, X, reset=reset, allow_nd=True, dtype=None if mapped else [np.float32, np.uint8])
+        kept = [np.float32, np.uint8, *([np.int64, np.int32, np.int16, np.int8] if integers else [])]
+        X = validate_data(estimator, X, reset=reset, allow_nd=True, dtype=None if mapped else kept)
     if y is not None:
         check_consistent_length(X, y)
     scaled = len(X.shape) > 2 and X.dtype == np.uint8  # images of bytes reach the network divided by 255
+    whole = integers and np.issubdtype(X.dtype, np.integer)
     if reset:
         estimator.input_shape_ = tuple(X.shape[1:])
         estimator.input_bytes_ = bool(scaled)
+        estimator.input_integers_ = bool(whole)
     elif tuple(X.shape[1:]) != estimator.input_shape_:
         raise ValueError(
             f"X has rows of shape {tuple(X.shape[1:])}, but {name} was fitted on rows of shape "
@@ -73,6 +83,11 @@ def read_X(estimator: Any, X: Any, y: Any = None, *, reset: bool, image_size: in
         raise ValueError(
             f"X holds images of {now}, but {name} was fitted on images of {was}: bytes are divided by 255, others "
             "are taken as they are. Give both in one type, with X.astype(...)."
+        )
+    elif integers and not whole:
+        raise ValueError(
+            f"X holds {X.dtype}, but {name} was fitted on whole numbers, which dtype=None hands to the module as they "
+            "are; give them as such, with X.astype(int)."
         )
     return X
 
@@ -157,9 +172,10 @@ def read_weights(
         weight = weight * compute_class_weight(class_weight, classes=classes, y=classes[y])[y]
         rows = np.flatnonzero(weight)
     if np.unique(y[rows]).size < 2:
+        which = "y holds" if len(rows) == len(y) else "those of sample_weight above zero hold"
         raise ValueError(
-            "a classifier needs rows of at least 2 classes, but those of sample_weight above zero hold one class: "
-            f"{classes[y[rows[0]]] if len(rows) else None!r}."
+            f"a classifier needs rows of at least 2 classes, but {which} one class: "
+            f"{classes.tolist()[y[rows[0]]] if len(rows) else None!r}."
         )
     if np.ptp(weight) == 0:
         return rows, None

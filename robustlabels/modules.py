@@ -1110,20 +1110,22 @@ def find_feature_map(module: nn.Module, x: Tensor, path: str | None = None) -> s
         found = [n for n in named if n == path or (n.endswith(f".{path}") and _is_wrapped(named, n[: -len(path) - 1]))]
         if not found:
             raise ValueError(f"feature_layer={path!r} is not in the module{closest(path, [n for n in named if n])}")
-        if not _is_map(answers.get(found[0])):
+        if not _is_map(answers.get(found[0]), x):
             what = answers.get(found[0])
             what = f"gives {tuple(what.shape)}" if isinstance(what, Tensor) else "gives no tensor"
             raise ValueError(
-                f"feature_layer={path!r} {what} for {len(x)} rows; name a layer that gives (n_rows, channels, length) "
-                "or (n_rows, channels, height, width), with more than one place."
+                f"feature_layer={path!r} {what} for inputs {tuple(x.shape)}; name a layer that gives (n_rows, "
+                "channels, length) for rows of a sequence, or (n_rows, channels, height, width) for images, with more "
+                "than one place. Give X the shape of what it holds, where the network reshapes it."
             )
         return found[0]
-    maps = [n for n, a in answers.items() if n in weighty and _is_map(a) and (a.ndim == x.ndim or x.ndim == 2)]
+    maps = [n for n, a in answers.items() if n in weighty and _is_map(a, x)]
     return maps[-1] if maps else None
 
 
-def _is_map(output: Any) -> bool:
-    return isinstance(output, Tensor) and output.ndim in (3, 4) and math.prod(output.shape[2:]) > 1
+def _is_map(output: Any, x: Tensor) -> bool:
+    """Whether this has channels, and as many axes of places as inputs (b, l), (b, c, l) or (b, c, h, w)."""
+    return isinstance(output, Tensor) and output.ndim == max(x.ndim, 3) and math.prod(output.shape[2:]) > 1
 
 
 class Call(NamedTuple):

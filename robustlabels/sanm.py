@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import inspect
 import itertools
 import math
 import re
@@ -27,14 +26,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-import sklearn
 import torch
 import torch.nn.functional as F
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from torch import Generator, Tensor, nn
 
 from robustlabels import inputs
-from robustlabels.base import BaseMetaClassifier, BaseNoisyLabelClassifier, check_number
+from robustlabels.base import BaseMetaClassifier, BaseNoisyLabelClassifier, check_number, fit_parameters, routing
 from robustlabels.baselines import CrossEntropyClassifier
 from robustlabels.dividemix import DivideMixClassifier
 from robustlabels.functional import clean_probability, soft_cross_entropy, unit_scaled
@@ -47,6 +45,13 @@ MILD = ((0.02, 0.07), 0.03)
 
 STRONG = ((0.1, 0.3), 0.4)
 """For hosts that do not, and for tables, where the mild ones mask a column or two."""
+
+CHOICES: dict[str, tuple] = {
+    "n_masks": (1, 2),
+    "mask_anchor": ("center", "topleft"),
+    "mask_fill": ("auto", "uniform", "zero", "mean", "permute"),
+}
+"""What these parameters may be."""
 
 LEAST_ROWS = 20
 """With fewer rows, no mixture is fitted, and every label counts as right."""
@@ -109,7 +114,7 @@ def adversarial_mask(
         of each column. The sum of its squares over the channels is the activation.
     target : Tensor of shape (b, n_classes)
         What the host would train on.
-    quality : Tensor of shape (b,)
+    quality : Tensor of shape (b,) or (b, 1)
         Probability w that the label is right.
     generator : torch.Generator, default=None
         Torch's default one if None.
@@ -159,6 +164,13 @@ def adversarial_mask(
             [0, 0, 0, 0, 0, 0, 0, 0],
             [0, 0, 0, 0, 0, 0, 0, 0]], dtype=torch.int32)
     """
+    for name, value in {"n_masks": n_masks, "mask_anchor": mask_anchor, "mask_fill": mask_fill}.items():
+        _check_choice(name, value)
+    if feature_map.ndim != max(x.ndim, 3) and feature_map.shape != x.shape:
+        raise ValueError(
+            f"a feature map of shape {tuple(feature_map.shape)} does not tell where in inputs of shape "
+            f"{tuple(x.shape)} to look: it needs as many axes of places."
+        )
     given, table = x, feature_map.ndim == 2
     if mask_fill == "auto":
         mask_fill = "permute" if table else "uniform" if x.is_floating_point() else "zero"
@@ -169,7 +181,7 @@ def adversarial_mask(
     device = x.device if generator is None else generator.device
     u = torch.rand(b, 2 + n_masks * n_fills, generator=generator, device=device, dtype=_wide(device)).to(x.device)
 
-    ratio = _between(*mask_ratio, u[:, 0]) + quality_weight * (1 - quality.to(u.dtype))  # (b,): step 5, eq. 2
+    ratio = _between(*mask_ratio, u[:, 0]) + quality_weight * (1 - quality.to(u.dtype).flatten())  # (b,): step 5, eq. 2
     aspect = _between(*mask_aspect, u[:, 1])
     if table:
         masks = column_masks(feature_map, mask_area_scale * ratio)[:n_masks]
@@ -183,6 +195,11 @@ def adversarial_mask(
     if label_modulation:
         target = modulated(target, ratio, keep_top_class=keep_top_class)
     return MaskOutput(views, target, ratio.to(target.dtype), masks)
+
+
+def _check_choice(name: str, value: Any) -> None:
+    if value not in CHOICES[name]:
+        raise ValueError(f"{name} must be one of {CHOICES[name]}, got {value!r}.")
 
 
 def _wide(device: torch.device) -> torch.dtype:
@@ -396,6 +413,8 @@ def modulated(target: Tensor, ratio: Tensor, *, keep_top_class: bool = True) -> 
     tensor([[0.4500, 0.5500]])
     """
     n_classes = target.shape[1]
+    if n_classes < 2:
+        raise ValueError(f"mass goes from one class to others, so targets need 2 columns or more, got {n_classes}.")
     if keep_top_class:
         first, second = target.topk(2, dim=1).values.unbind(1)
         ratio = ratio.minimum((first - second).to(ratio.dtype) * (n_classes - 1) / n_classes)
@@ -993,7 +1012,7 @@ class SANMClassifier(BaseMetaClassifier):
     # --- parameters
 
     def _check_parameters(self) -> None:
-        if self.mask_ratio != "auto":
+        if not _is_auto(self.mask_ratio):
             _check_pair("mask_ratio", self.mask_ratio)
             for value in self.mask_ratio:
                 check_number("mask_ratio's ends", value, 0, 1, closed="left")
@@ -1006,14 +1025,10 @@ class SANMClassifier(BaseMetaClassifier):
         check_number("n_average", self.n_average, 1, integer=True)
         check_number("clean_threshold", self.clean_threshold, 0, 1)
         check_number("warmup", self.warmup, 0)
-        for name, choices in {
-            "n_masks": (1, 2),
-            "mask_anchor": ("center", "topleft"),
-            "mask_fill": ("auto", "uniform", "zero", "mean", "permute"),
-            "quality": ("auto", "mixture"),
-        }.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}.")
+        for name in CHOICES:
+            _check_choice(name, getattr(self, name))
+        if self.quality not in ("auto", "mixture"):
+            raise ValueError(f"quality must be 'auto' or 'mixture', got {self.quality!r}.")
         if not (self.decoder is None or self.decoder == "auto" or callable(self.decoder)):
             raise ValueError(
                 f"decoder must be 'auto', None, an nn.Module or a function of two shapes, got {self.decoder!r}."
@@ -1043,7 +1058,8 @@ class SANMClassifier(BaseMetaClassifier):
         y : array-like of shape (n_samples,)
             Labels of any type scikit-learn takes.
         **fit_params : dict
-            What the host's ``fit`` takes beyond these: ``sample_weight``, ``soft_labels``.
+            What the host's ``fit`` takes beyond these: ``sample_weight``, ``soft_labels``. Those that are None count as
+            not given.
 
         Returns
         -------
@@ -1059,9 +1075,13 @@ class SANMClassifier(BaseMetaClassifier):
         host = self._fresh(self.random_state)
         if host.compile:
             raise ValueError("SANM looks into the network at every step; a compiled one hides that: set compile=False.")
-        if sklearn.get_config()["enable_metadata_routing"]:
+        fit_params = {name: value for name, value in fit_params.items() if value is not None}
+        names, others = fit_parameters(host)
+        for name in fit_params:
+            if name not in names and not others:
+                raise TypeError(f"{type(host).__name__} takes no {name}; fit without it.")
+        if fit_params and routing():
             fit_params = dict(process_routing(self, "fit", **fit_params).estimator.fit)
-        inspect.signature(host.fit).bind(X, y, **fit_params)  # raises for what the host does not take
         plug = _Plug(self, host)
         try:
             host._fit(X, y, **fit_params, wrap=plug)
@@ -1140,9 +1160,17 @@ class SANMClassifier(BaseMetaClassifier):
             decoder: nn.Module = make_decoder(*shapes)
         else:
             decoder = copy.deepcopy(self.decoder) if isinstance(self.decoder, nn.Module) else self.decoder(*shapes)
+        if not isinstance(decoder, nn.Module):
+            raise TypeError(f"the function given as decoder must return an nn.Module, got {type(decoder).__name__}.")
         decoder = decoder.to(x.device)
         with torch.no_grad(), evaluating(decoder):
-            out = decoder(features.float())
+            try:
+                out = decoder(features.float())
+            except RuntimeError as error:
+                raise ValueError(
+                    f"the decoder cannot read feature maps of shape {tuple(features.shape)}: {error}. Change its first "
+                    "layer, or take decoder='auto' or None."
+                ) from error
         if out.shape != x.shape:
             raise ValueError(
                 f"the decoder makes {tuple(out.shape)} of feature maps {tuple(features.shape)}, but must give back the "
@@ -1181,6 +1209,10 @@ class SANMClassifier(BaseMetaClassifier):
     def n_iter_(self) -> int:
         """Epochs trained."""
         return self.estimator_.n_iter_
+
+
+def _is_auto(value: Any) -> bool:
+    return isinstance(value, str) and value == "auto"
 
 
 def _check_pair(name: str, value: Any) -> None:

@@ -12,7 +12,7 @@ from skorch.callbacks import Callback, EarlyStopping, EpochScoring, GradientNorm
 from skorch.dataset import ValidSplit
 from torch import nn
 
-from robustlabels import CrossEntropyClassifier, ELRClassifier, ELRPlusClassifier
+from robustlabels import CrossEntropyClassifier, ELRClassifier, ELRPlusClassifier, load
 from robustlabels.base import default_batch_size, default_max_epochs, seeded
 
 
@@ -144,7 +144,7 @@ def test_class_weight_and_its_equal_in_sample_weights(blobs):
     np.testing.assert_array_equal(by_class, by_row)
 
 
-def test_float64_and_untouched_dtype(blobs):
+def test_float64_and_untouched_dtype(blobs, tmp_path):
     X, y = blobs
     clf = elr(dtype="float64").fit(X.astype(np.float64), y)
     assert next(clf.module_.parameters()).dtype == torch.float64
@@ -155,10 +155,23 @@ def test_float64_and_untouched_dtype(blobs):
             self.embed, self.head = nn.Embedding(9, 4), nn.Linear(4, 2)
 
         def forward(self, x):
-            return self.head(self.embed(x.long()).mean(1))
+            return self.head(self.embed(x).mean(1))
 
-    tokens = np.random.default_rng(0).integers(9, size=(40, 6))
-    assert elr(module=Tokens(), dtype=None).fit(tokens, np.arange(40) % 2).predict(tokens).shape == (40,)
+    tokens, y = np.random.default_rng(0).integers(9, size=(40, 6)), np.arange(40) % 2
+    clf = elr(module=Tokens(), dtype=None).fit(tokens, y)
+    assert clf.input_integers_
+    proba = clf.predict_proba(tokens)
+    for same in tokens.astype(np.int32), tokens.tolist(), pd.DataFrame(tokens), torch.tensor(tokens):
+        np.testing.assert_array_equal(clf.predict_proba(same), proba)
+        np.testing.assert_array_equal(elr(module=Tokens(), dtype=None).fit(same, y).classes_, [0, 1])
+    with pytest.raises(ValueError, match=r"X holds float32, but ELRClassifier was fitted on whole numbers"):
+        clf.predict(tokens.astype(float))
+    clf.save(tmp_path / "tokens")
+    np.testing.assert_array_equal(load(tmp_path / "tokens", module=Tokens()).predict_proba(tokens), proba)
+    # Without dtype=None they are numbers like any other, and fitted on floats, whole numbers are cast.
+    assert not elr().fit(tokens, y).input_integers_
+    clf = elr(dtype=None).fit(tokens.astype(np.float32), y)
+    np.testing.assert_array_equal(clf.predict_proba(tokens), clf.predict_proba(tokens.astype(np.float32)))
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------

@@ -323,6 +323,24 @@ def test_oracle_7h_elr_plus_without_its_parts_is_elr():
         np.testing.assert_allclose(plus.memory(0).table("values"), plain.memory.table("values"), atol=1e-4)
 
 
+def test_elr_plus_without_mixup_takes_what_cannot_be_mixed():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.head = nn.Embedding(9, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.head(self.embed(x).mean(1))
+
+    X = np.random.default_rng(0).integers(9, size=(40, 6))
+    y = np.arange(40) % 2
+    params = {"module": Tokens, "dtype": None, "max_epochs": 2, "device": "cpu", "random_state": 0}
+    clf = ELRPlusClassifier(mixup_alpha=0, **params).fit(X, y)
+    assert clf.predict_proba(X).shape == (40, 2)
+    with pytest.raises(ValueError, match=r"mixup takes floating tensors, got x of torch\.int64"):
+        ELRPlusClassifier(**params).fit(X, y)
+
+
 def test_oracle_8_noise_of_the_published_tables():
     y = np.repeat(np.arange(10), 4500)
     nominal = SymmetricNoise(0.4, include_true_class=True, random_state=0)

@@ -49,6 +49,13 @@ def test_mixup_limits():
         assert torch.equal(mixed_y, y[rows])
 
 
+def test_mixup_of_nothing_hands_back_what_it_was_given():
+    x, y = torch.arange(6).view(3, 2), torch.eye(3)
+    same_x, same_y = mixup(x, y, *draw_mixup(3, 0))
+    assert same_x is x
+    assert same_y is y
+
+
 def test_mixup_refuses_integers():
     x, y, permutation = torch.zeros(2, 1), torch.eye(2), torch.arange(2)
     with pytest.raises(ValueError, match=r"x of torch\.uint8"):

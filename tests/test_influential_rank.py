@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits, make_classification
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
@@ -362,6 +362,8 @@ def test_bad_input_to_the_functions():
         influence_scores(x, y[:-1], 3)
     with pytest.raises(ValueError, match="must have shape"):
         influence_scores(x[:, 0], y, 3)
+    with pytest.raises(ValueError, match=r"must have shape .* got \(200, 0\)"):
+        influence_scores(x[:, :0], y, 3)
     with pytest.raises(ValueError, match="weight must be finite"):
         influence_scores(x, y, 3, weight=-np.ones(200))
     with pytest.raises(ValueError, match="weight has shape"):
@@ -721,8 +723,22 @@ def test_sample_weight(flipped):
     assert clf.history_[0]["n_kept"] == np.isin(_trained(y), np.arange(100, len(y))).sum()
     pipe = make_pipeline(StandardScaler(), base)
     InfluentialRankClassifier(pipe, **ROUNDS).fit(X, y, sample_weight=weight)
-    with pytest.raises(TypeError, match="CoTeachingClassifier takes no sample_weight"):
-        InfluentialRankClassifier(CoTeachingClassifier(), **ROUNDS).fit(X, y, sample_weight=weight)
+    for refused in CoTeachingClassifier(), SANMClassifier(CoTeachingClassifier()):
+        with pytest.raises(TypeError, match=f"{type(refused).__name__} takes no sample_weight"):
+            InfluentialRankClassifier(refused, **ROUNDS).fit(X, y, sample_weight=weight)
+
+
+def test_sample_weight_reaches_what_is_wrapped(blobs):
+    X, y = blobs
+    weight = np.where(y == "ant", 0.0, 1.0)
+    base = CrossEntropyClassifier(max_epochs=5, device="cpu")
+    settings = {"max_rounds": 1, "random_state": 0, "refine": "none"}
+    for inner in SANMClassifier(base), make_pipeline(StandardScaler(), SANMClassifier(base)):
+        clf = InfluentialRankClassifier(inner, **settings).fit(X, y, sample_weight=weight)
+        assert (clf.predict(X) != "ant").mean() > 0.9
+    search = GridSearchCV(make_pipeline(StandardScaler(), LogisticRegression()), {}, cv=3)
+    clf = InfluentialRankClassifier(search, **settings).fit(X, y, sample_weight=weight)
+    assert (clf.predict(X) != "ant").mean() > 0.9
 
 
 def test_final_retrain_is_taken_unless_it_is_worse(flipped, fitted):
@@ -826,6 +842,9 @@ def test_bad_input(flipped, fitted):
         InfluentialRankClassifier(overfitting()).fit(X, np.zeros(len(y)))
     with pytest.raises(ValueError, match="label 99, which the fitted estimator does not know"):
         InfluentialRankClassifier(frozen).fit(X, np.where(y == 3, 99, y))
+    for other in LinearRegression(), nn.Linear(64, 10), LogisticRegression, 3:
+        with pytest.raises(TypeError, match="estimator must be a classifier, .* as module="):
+            InfluentialRankClassifier(other).fit(X, y)
     for damping in (0, -0.1, "much"):
         with pytest.raises(ValueError, match=r"damping must be a number in \(0, inf"):
             InfluentialRankClassifier(frozen, damping=damping).fit(X, y)

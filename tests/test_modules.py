@@ -645,6 +645,15 @@ class Wave(nn.Module):
         return self.head(self.late(self.early(x)).mean(2))
 
 
+class Reshaped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 5, 3), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(self.conv(x.reshape(-1, 1, 4, 4)).mean((2, 3)))
+
+
 @pytest.mark.parametrize(
     ("net", "x", "path", "expected"),
     [
@@ -660,6 +669,7 @@ class Wave(nn.Module):
         (Wave, (2, 20), None, "late"),
         (lambda: MLP(48, 3, mean=np.zeros(3), std=np.ones(3)), (3, 4, 4), None, None),  # standardised pixels only
         (lambda: MLP(5, 3), (5,), None, None),
+        (Reshaped, (16,), None, None),  # a map of other axes than the input's
     ],
 )
 def test_find_feature_map(net, x, path, expected):
@@ -682,7 +692,7 @@ class Answer(nn.Module):
     ("path", "message"),
     [
         ("boddy", "feature_layer='boddy' is not in the module. Did you mean 'body'"),
-        ("head", r"feature_layer='head' gives \(2, 10\) for 2 rows; name a layer that gives"),
+        ("head", r"feature_layer='head' gives \(2, 10\) for inputs \(2, 1, 28, 28\); name a layer that gives"),
     ],
 )
 def test_find_feature_map_names_what_to_set(path, message):
@@ -690,6 +700,10 @@ def test_find_feature_map_names_what_to_set(path, message):
         find_feature_map(SmallConvNet(1, 10), torch.randn(2, 1, 28, 28), path)
     with pytest.raises(ValueError, match="feature_layer='unused' gives no tensor"):
         find_feature_map(Wave(), torch.randn(2, 2, 20), "unused")
+    for shape in (16,), (4, 4):
+        with pytest.raises(ValueError, match="Give X the shape of what it holds, where the network reshapes it"):
+            find_feature_map(Reshaped(), torch.randn(2, *shape), "conv")
+    assert find_feature_map(Reshaped(), torch.randn(2, 1, 4, 4), "conv") == "conv"
 
 
 @pytest.mark.parametrize("wrap", [lambda net: net, Thin])

@@ -226,6 +226,12 @@ def test_oracle_11_penalties_of_the_host():
     assert penalty.item() == pytest.approx(0.3242870278, abs=1e-9)
 
 
+def test_one_class_has_nobody_to_give_mass_to():
+    for keep in True, False:
+        with pytest.raises(ValueError, match="2 columns or more, got 1"):
+            modulated(torch.ones(2, 1), torch.tensor([0.1, 0.1]), keep_top_class=keep)
+
+
 def test_oracle_12_the_leading_class_stays():
     t = torch.tensor([[0.55, 0.45]], dtype=torch.float64)
     np.testing.assert_allclose(modulated(t, one(0.1), keep_top_class=False), [[0.45, 0.55]])
@@ -379,6 +385,25 @@ def test_dead_and_diverged_features_mask_the_corner(value):
     out = adversarial_mask(torch.ones(2, 1, 8, 8), torch.full((2, 4, 2, 2), value), torch.eye(2), torch.zeros(2))
     assert all(mask[:, 0, 0, 0].all() for mask in out.masks)
     assert all(view.isfinite().all() for view in out.views)
+
+
+def test_what_cannot_be_masked_is_named():
+    x, look, y, w = torch.rand(2, 3, 8, 8), torch.rand(2, 4, 2, 2), torch.eye(2), torch.ones(2)
+    for name, value in {"n_masks": 3, "mask_anchor": "left", "mask_fill": "noise"}.items():
+        with pytest.raises(ValueError, match=f"{name} must be one of .* got {value!r}"):
+            adversarial_mask(x, look, y, w, **{name: value})
+    for shape in (2, 8, 8), (2, 16):
+        with pytest.raises(ValueError, match=r"feature map of shape \(2, 4, 2, 2\) does not tell where"):
+            adversarial_mask(torch.rand(shape), look, y, w)
+    with pytest.raises(ValueError, match="does not tell where"):
+        adversarial_mask(x, torch.rand(2, 5), y, w)
+
+
+def test_a_column_of_qualities_is_as_good():
+    x, look, y, w = torch.rand(2, 3, 8, 8), torch.rand(2, 4, 2, 2), torch.eye(2), torch.tensor([0.2, 0.9])
+    one, other = (adversarial_mask(x, look, y, v, generator=seeded(0)) for v in (w, w[:, None]))
+    assert torch.equal(one.ratio, other.ratio)
+    assert all(torch.equal(a, b) for a, b in zip(one.views, other.views, strict=True))
 
 
 def test_one_mask_and_no_modulation():
@@ -794,7 +819,11 @@ def test_tokens():
         def forward(self, x):
             return self.head(self.conv(self.embed(x.long()).transpose(1, 2)).relu().amax(2))
 
-    clf = small(module=Bag(), max_epochs=12, plug={"feature_layer": "conv", "mask_fill": "zero", "decoder": None})
+    clf = small(module=Bag, max_epochs=20, dtype=None).fit(X.astype(int), y)  # known to be tokens: nothing to say
+    assert clf.estimator_.net_.criterion_.feature_layer == "conv"
+    assert clf.decoder_ is None
+    assert clf.score(X.astype(int), y) > 0.9
+    clf = small(module=Bag, max_epochs=20, plug={"feature_layer": "conv", "mask_fill": "zero", "decoder": None})
     assert clf.fit(X, y).score(X, y) > 0.9
     with pytest.raises(ValueError, match="no gradient with respect to the input; name a layer with feature_layer="):
         small(module=Bag()).fit(X, y)
@@ -828,8 +857,9 @@ def test_what_the_host_takes_goes_through(blobs):
     np.testing.assert_array_equal(
         small().fit(X, y, soft_labels=soft).predict_proba(X), small().fit(X, y).predict_proba(X)
     )
-    with pytest.raises(TypeError, match="sample_weight"):
+    with pytest.raises(TypeError, match="MOITClassifier takes no sample_weight; fit without it"):
         small(MOITClassifier).fit(X, y, sample_weight=weight)
+    small(MOITClassifier, max_epochs=1).fit(X, y, sample_weight=None)
 
 
 def test_metadata_routing(blobs):
@@ -945,6 +975,7 @@ def test_own_decoder_and_layer(pictures):
         (small(plug={"mask_ratio": (-0.1, 0.5)}), ValueError, r"\[0, 1\), got -0.1"),
         (small(plug={"mask_ratio": (0.5, 0.2)}), ValueError, r"pair \(least, largest\), got \(0.5, 0.2\)"),
         (small(plug={"mask_ratio": 0.5}), ValueError, "must be a pair"),
+        (small(plug={"mask_ratio": np.array([0.1, 0.2])}), ValueError, "must be a pair"),
         (small(plug={"mask_ratio": (0.2, 0.7)}), ValueError, r"less than 1, got 0.7 \+ 0.4"),
         (small(plug={"quality_weight": 1.0}), ValueError, r"quality_weight must be a number in \[0, 1\), got 1.0"),
         (small(plug={"mask_aspect": (0.0, 1.0)}), ValueError, "mask_aspect's ends"),
@@ -957,6 +988,8 @@ def test_own_decoder_and_layer(pictures):
             ValueError,
             r"the decoder makes \(2, 4\) .* must give back .*\(2, 5\)",
         ),
+        (small(plug={"decoder": nn.Linear(3, 5)}), ValueError, r"the decoder cannot read .* \(2, 256\)"),
+        (small(plug={"decoder": lambda *_: "no module"}), TypeError, "must return an nn.Module, got str"),
         (
             small(plug={"feature_layer": "bodi"}),
             ValueError,
