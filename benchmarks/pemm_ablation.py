@@ -156,7 +156,7 @@ def unseen_digits(mixture: float, seed: int) -> dict[str, float]:
     clf = PEMMClassifier(mixture_weight=mixture, random_state=seed, device="cpu").fit(split.X[known], y)
     old = split.y_test < 8
     random = np.random.default_rng(seed).uniform(0, 16, size=split.X_test.shape).astype(np.float32)
-    density, alien = clf.log_density(split.X_test), clf.log_density(random)
+    density, alien = clf.score_samples(split.X_test), clf.score_samples(random)
     far = np.concatenate([density[old], alien])
     return {
         "accuracy": float(clf.score(split.X_test[old], split.y_test[old])),

@@ -670,7 +670,7 @@ class PEMMClassifier(RowLossClassifier):
         squares = self.net_.outputs(rows, self._distances)
         return (squares if squared else squares.sqrt()).numpy()
 
-    def log_density(self, X: Any) -> np.ndarray:
+    def score_samples(self, X: Any) -> np.ndarray:
         """Log density of every row's features under the mixture: low for rows unlike any in training.
 
         Parameters

@@ -629,8 +629,8 @@ def test_what_is_fitted(blobs):
     posterior = np.exp(-squares - np.logaddexp.reduce(-squares, axis=1, keepdims=True))
     np.testing.assert_allclose(clf.noise_scores_, 1 - posterior[np.arange(len(y)), given], atol=1e-4)
     np.testing.assert_array_equal(clf.noise_mask_, squares.argmin(1) != given)
-    far = clf.log_density(X + 50 * np.sign(X))
-    assert far.max() < clf.log_density(X).min()
+    far = clf.score_samples(X + 50 * np.sign(X))
+    assert far.max() < clf.score_samples(X).min()
 
 
 def test_two_classes_have_one_score(blobs):
