@@ -411,7 +411,7 @@ def make_estimator(
     if checkpoint is not None:
         raise ValueError("--checkpoint goes with one network, and --method auto trains two; leave one of them out.")
     detector = AutoNoiseDetector(device=device, random_state=seed)
-    network = detector._network(len(data.y), table=isinstance(data.X, np.ndarray) and data.X.ndim == 2)
+    network = detector._trained(len(data.y), table=isinstance(data.X, np.ndarray) and data.X.ndim == 2)
     network.set_params(verbose=1, **given, **({} if module == "auto" else {"module": module}))
     return detector.set_params(estimator=network)
 

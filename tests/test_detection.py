@@ -21,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import check_estimator
+from torch import nn
 
 from robustlabels import (
     AutoNoiseDetector,
@@ -749,3 +750,43 @@ def test_the_average_over_epochs_has_not_memorised():
     ap = detection_report(averaged.noise_scores_, wrong).average_precision
     assert ap > 0.88
     assert ap > detection_report(last, wrong).average_precision + 0.1
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------
+
+
+class Bag(nn.Module):
+    """Means of embedded tokens."""
+
+    def __init__(self, n_classes):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(40, 8), nn.Linear(8, n_classes)
+
+    def forward(self, x):
+        return self.head(self.embed(x).mean(1))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda clf: AutoNoiseDetector(clf, n_repeats=1, random_state=0),
+        lambda clf: SmallLossNoiseDetector(clf, random_state=0),
+        lambda clf: EstimatorNoiseDetector(clf, random_state=0),
+        lambda clf: InfluenceNoiseDetector(clf, random_state=0),
+        lambda clf: EnsembleNoiseDetector([("small_loss", SmallLossNoiseDetector(clf, random_state=0))]),
+    ],
+    ids=["auto", "small loss", "estimator", "influence", "ensemble"],
+)
+def test_tokens_reach_a_network_of_ones_own(make):
+    """Class k speaks tokens 20 k to 20 k + 19; one label in ten is the other one's."""
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 2
+    X = rng.integers(0, 20, (200, 6)) + 20 * y[:, None]
+    noise = SymmetricNoise(0.1, random_state=0)
+    labels = noise.flip(y)
+    clf = ELRClassifier(Bag, dtype=None, max_epochs=20, batch_size=20, optimizer="adamw", lr=0.02)
+    detector = make(clf).fit(X, labels)
+    assert detection_report(detector.noise_scores_, noise.flip_mask_).average_precision > 0.9
+    assert detector.score_labels(X[:5], labels[:5]).shape == (5,)
+    with pytest.raises(ValueError, match="whole numbers"):
+        detector.score_labels(X[:5] + 0.5, labels[:5])

@@ -174,8 +174,9 @@ class AutoNoiseDetector(NoiseDetector):
     Tables: columns are brought to normal quantiles if the median column has an excess kurtosis above 10; the network
     sees them standardised, with small ones kept small, and has one hidden layer of 256 units; lambda is 3, beta 0.7, 25
     epochs at batches of n / 20, at least 16 and at most 128. Rows are trained on in an order of their own, so that
-    scores do not depend on the order they come in, nor on the names of classes. Images, files and lazy views: the
-    classifier's own network, whose features the neighbours are found in. A CSR matrix becomes dense, above 512 columns
+    scores do not depend on the order they come in, nor on the names of classes. Images, files, lazy views
+    and whole numbers for an ``estimator`` with ``dtype=None``: the classifier's own network, whose features the
+    neighbours are found in. A CSR matrix becomes dense, above 512 columns
     by its 256 leading singular directions.
 
     Examples
@@ -228,10 +229,10 @@ class AutoNoiseDetector(NoiseDetector):
         if self.estimator is not None:
             own_classifier(self.estimator, type(self).__name__)
 
-    def _image_size(self) -> int:
-        return 64 if self.estimator is None else self.estimator.image_size
+    def _network(self) -> Any:
+        return self.estimator
 
-    def _network(self, n: int, *, table: bool) -> Any:
+    def _trained(self, n: int, *, table: bool) -> Any:
         if self.estimator is not None:
             return self.estimator
         return ELRClassifier(
@@ -268,7 +269,7 @@ class AutoNoiseDetector(NoiseDetector):
         n, n_classes = len(y), len(self.classes_)
         self.n_neighbors_ = voters(self.n_neighbors, n, n_classes)
         X = dense_rows(self, X, seeds[-1])
-        self._is_table = isinstance(X, np.ndarray) and X.ndim == 2
+        self._is_table = isinstance(X, np.ndarray) and X.ndim == 2 and not self.input_integers_
         rows, order = np.arange(n), np.arange(n_classes)
         near = seen = X
         if self._is_table:
@@ -282,7 +283,7 @@ class AutoNoiseDetector(NoiseDetector):
 
         self.estimators_, averaged, early = [], [], []
         for seed in seeds[:-1]:
-            clf = seeded_clone(self._network(n, table=self._is_table), int(seed))
+            clf = seeded_clone(self._trained(n, table=self._is_table), int(seed))
             dynamics = fit_watched(clf, seen, labels)
             self.estimators_.append(clf)
             averaged.append(mean_of(dynamics, "proba"))

@@ -177,9 +177,9 @@ class NoiseDetector(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """The threshold of "auto"."""
         return thresholds.mixture_split(scores)
 
-    def _image_size(self) -> int:
-        """Side to which images given as paths are decoded."""
-        return 64
+    def _network(self) -> Any:
+        """The classifier for which X is read: how large it has images decoded, whether it takes whole numbers."""
+        return None
 
     # --- fit
 
@@ -211,12 +211,14 @@ class NoiseDetector(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _read(self, X: Any, y: Any = None, *, reset: bool) -> Any:
         """X as a float array, CSR matrix or lazy container, checked against what was fitted."""
         if not scipy.sparse.issparse(X):
-            return inputs.read_X(self, X, y, reset=reset, image_size=self._image_size())
+            network = self._network()
+            size, dtype = parameter_of(network, "image_size", 64), parameter_of(network, "dtype", "float32")
+            return inputs.read_X(self, X, y, reset=reset, image_size=size, integers=dtype is None)
         if reset and y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=[np.float32, np.float64])
         if reset:
-            self.input_shape_, self.input_bytes_ = (X.shape[1],), False
+            self.input_shape_, self.input_bytes_, self.input_integers_ = (X.shape[1],), False, False
         return X
 
     def _describe(self, found: Verdict, y: Ints) -> None:
@@ -387,10 +389,10 @@ def dense_rows(detector: NoiseDetector, X: Any, seed: int | None = None) -> Any:
     return detector._directions.transform(X).astype(np.float32)
 
 
-def image_size_of(estimator: Any) -> int:
-    """Side to which a classifier, or one inside it, has images decoded."""
+def parameter_of(estimator: Any, name: str, default: Any) -> Any:
+    """A parameter of a classifier, or of one inside it."""
     params = {} if estimator is None else estimator.get_params()
-    return next((v for k, v in params.items() if k.rpartition("__")[2] == "image_size"), 64)
+    return next((v for k, v in params.items() if k.rpartition("__")[2] == name), default)
 
 
 def fitted(estimator: Any, generator: np.random.RandomState, X: Any, y: Any) -> Any:

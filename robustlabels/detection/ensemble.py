@@ -144,8 +144,8 @@ class EnsembleNoiseDetector(NoiseDetector):
             if not isinstance(part, NoiseDetector):
                 raise TypeError(f"{name} must be a NoiseDetector, got {type(part).__name__}.")
 
-    def _image_size(self) -> int:
-        return next((size for _, part in self._parts() if (size := part._image_size()) != 64), 64)
+    def _network(self) -> Any:
+        return next((network for _, part in self._parts() if (network := part._network()) is not None), None)
 
     def _read(self, X: Any, y: Any = None, *, reset: bool) -> Any:
         """X as it is: every part reads it for itself."""

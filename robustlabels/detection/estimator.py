@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from robustlabels.base import BaseNoisyLabelClassifier
-from robustlabels.detection.contract import Floats, Ints, NoiseDetector, Verdict, dense_rows, fitted, image_size_of
+from robustlabels.detection.contract import Floats, Ints, NoiseDetector, Verdict, dense_rows, fitted
 from robustlabels.elr import ELRClassifier
 
 
@@ -72,8 +72,8 @@ class EstimatorNoiseDetector(NoiseDetector):
     def _inner(self) -> Any:
         return ELRClassifier() if self.estimator is None else self.estimator
 
-    def _image_size(self) -> int:
-        return image_size_of(self._inner())
+    def _network(self) -> Any:
+        return self._inner()
 
     def _detect(self, X: Any, y: Ints) -> Verdict:
         generator = check_random_state(self.random_state)

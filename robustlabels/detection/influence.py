@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 
 from robustlabels import thresholds
 from robustlabels.base import check_number
-from robustlabels.detection.contract import Floats, Ints, NoiseDetector, Verdict, dense_rows, fitted, image_size_of
+from robustlabels.detection.contract import Floats, Ints, NoiseDetector, Verdict, dense_rows, fitted
 from robustlabels.influence import (
     curvature,
     data_influence,
@@ -121,8 +121,8 @@ class InfluenceNoiseDetector(NoiseDetector):
                 "package's classifiers, or None for X itself."
             )
 
-    def _image_size(self) -> int:
-        return image_size_of(self.estimator)
+    def _network(self) -> Any:
+        return self.estimator
 
     def _features(self, X: Any) -> Floats:
         X = dense_rows(self, X)

@@ -115,8 +115,8 @@ class SmallLossNoiseDetector(NoiseDetector):
     def _inner(self) -> Any:
         return ELRClassifier() if self.estimator is None else self.estimator
 
-    def _image_size(self) -> int:
-        return self._inner().image_size
+    def _network(self) -> Any:
+        return self._inner()
 
     def _detect(self, X: Any, y: Ints) -> Verdict:
         generator = check_random_state(self.random_state)
