@@ -255,12 +255,19 @@ def choices(found: dict[str, dict[str, str]]) -> list[str]:
 
 
 def detector_runs() -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Lines of ``benchmarks.detectors`` by set and method."""
-    groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    """Lines of ``benchmarks.detectors`` by set and method, both in the script's order."""
+    sys.path.insert(0, str(DOCS.parent))
+    from benchmarks.detectors import METHODS, SETS
+
+    groups: dict[str, dict[str, list[dict[str, Any]]]] = {name: {method: [] for method in METHODS} for name in SETS}
     for line in lines():
-        if "average_precision" in line and "rows" in line and "cpu_seconds" in line:
-            groups.setdefault(line["set"], {}).setdefault(line["method"], []).append(line)
-    return groups
+        if "average_precision" in line and "set" in line:  # the lines of the suites say "data"
+            groups[line["set"]][line["method"]].append(line)
+    return {
+        name: {method: runs for method, runs in its.items() if runs}
+        for name, its in groups.items()
+        if any(its.values())
+    }
 
 
 def detectors() -> str:
@@ -268,20 +275,40 @@ def detectors() -> str:
     groups = detector_runs()
     if not groups:
         return NOTHING
-    methods = list(dict.fromkeys(method for its in groups.values() for method in its))
-    rows = []
-    for method in methods:
-        cells = [mean_sd([run["average_precision"] for run in its.get(method, [])], 3) for its in groups.values()]
-        seconds = [run["cpu_seconds"] for its in groups.values() for run in its.get(method, [])]
-        rows.append([method, *cells, f"{statistics.median(seconds):.1f}"])
     counts = sorted({len(runs) for its in groups.values() for runs in its.values()})
     seeds = " to ".join(map(str, sorted({counts[0], counts[-1]})))
     note = (
-        f"Made by ``python -m benchmarks.detectors``, {seeds} seed(s), at most 10 000 rows of a set. "
+        f"Made by ``python -m benchmarks.detectors``, {seeds} seeds, at most 10 000 rows of a set. "
         "Seconds are the median CPU time of one thread. *No transitions* and *neutral* are the "
         "default with ``transition_weight=0``, and with ``prior_exponent=0`` besides."
     )
-    return f"{note}\n\n{table(['method', *groups, 'seconds'], rows)}"
+    return f"{note}\n\n{detector_table(groups, 'average_precision', seconds=True)}"
+
+
+def detectors_more() -> str:
+    """The same by ROC AUC, and by precision among as many rows as are wrong."""
+    groups = detector_runs()
+    if not groups:
+        return NOTHING
+    return "\n\n".join(
+        f"{title}:\n\n{detector_table(groups, key)}"
+        for key, title in (
+            ("roc_auc", "ROC AUC"),
+            ("precision_at_noise", "Precision among as many rows as there are wrong labels"),
+        )
+    )
+
+
+def detector_table(groups: dict[str, dict[str, list[dict[str, Any]]]], key: str, *, seconds: bool = False) -> str:
+    """A row a method, a column a set."""
+    from benchmarks.detectors import METHODS
+
+    rows = []
+    for method in sorted({m for its in groups.values() for m in its}, key=list(METHODS).index):
+        row = [method, *(mean_sd([run[key] for run in its.get(method, [])], 3) for its in groups.values())]
+        times = [run["cpu_seconds"] for its in groups.values() for run in its.get(method, [])]
+        rows.append([*row, f"{statistics.median(times):.1f}"] if seconds else row)
+    return table(["method", *groups, *(["seconds"] if seconds else [])], rows)
 
 
 def cleaning() -> str:

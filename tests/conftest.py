@@ -45,3 +45,29 @@ def data_home():
     if not folder or not Path(folder).is_dir():
         pytest.skip("needs the real data sets: set ROBUSTLABELS_DATA to their folder")
     return folder
+
+
+TOPICS = {
+    "sport": ("match team goal coach league striker season trophy referee penalty", "won lost drew scored played"),
+    "science": ("galaxy protein laser telescope gene particle fossil climate reactor virus", "measured found showed"),
+    "business": ("market shares profit bank merger investor inflation tariff dividend loan", "rose fell announced"),
+}
+FILLERS = "the a new big last this week after again before report year people city"
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    """A CSV of 600 short texts of three topics, a fifth of whose labels are wrong; the true ones are a column too."""
+    rng = np.random.default_rng(0)
+    true = np.array(list(TOPICS))[rng.integers(3, size=600)]
+    texts = []
+    for topic in true:
+        nouns, verbs = (words.split() for words in TOPICS[topic])
+        stray = TOPICS[rng.choice(list(TOPICS))][0].split()  # a word of any topic
+        words = [*rng.choice(nouns, 2), rng.choice(verbs), rng.choice(stray), *rng.choice(FILLERS.split(), 3)]
+        texts.append(" ".join(rng.permutation(words)).capitalize() + ".")
+    label = SymmetricNoise(0.2, random_state=0).flip(true)
+    path = tmp_path / "reviews.csv"
+    lines = (f"{text},{a},{b}" for text, a, b in zip(texts, label, true, strict=True))
+    path.write_text("\n".join(["text,label,true", *lines]) + "\n")
+    return path

@@ -23,6 +23,9 @@ PAGES = [
     "noise",
     "detection",
     "coming_from_cleanlab",
+    "coming_from_skorch",
+    "coming_from_pyod",
+    "which_method",
     "cleaning",
     "report",
     "benchmarks",
@@ -55,7 +58,7 @@ def photos(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.usefixtures("photos")
+@pytest.mark.usefixtures("photos", "reviews")
 @pytest.mark.parametrize("page", PAGES)
 def test_python_blocks_run(page, monkeypatch):
     monkeypatch.setattr(base, "MIN_EPOCHS", 3)  # enough to see that a block runs
@@ -117,7 +120,7 @@ RATIOS = (
 
 
 def test_without_results_the_tables_say_so(make_tables):
-    for name in "missed", "robustness", "ratios", "cifar10", "candidates", "core", "pixels":
+    for name in "missed", "robustness", "ratios", "cifar10", "candidates", "core", "pixels", "which_method":
         assert getattr(make_tables, name)() == make_tables.NOTHING
 
 
@@ -152,6 +155,42 @@ def test_suites_are_summed_up(make_tables, tmp_path):
     table = make_tables.core()
     assert "   * - CE\n     - 0.500 (1)\n   * - ELR\n     - 0.850 ± 0.071" in table
     assert table.index("Mean place") < table.index("digits: 1257 training rows")
+
+
+def test_which_method_is_read_off_the_rows(make_tables, tmp_path):
+    def line(data, noise, method, seed, score=None, seconds=None, ap=None):
+        row = {"data": data, "rows": 9, "noise": noise, "method": method, "seed": seed, "params": {}}
+        if score is None:
+            return json.dumps(row | {"error": "ValueError: no"})
+        row |= {"test_accuracy": score, "test_f1": score / 2, "cpu_seconds": seconds, "true_rate": 0.4}
+        return json.dumps(row | ({} if ap is None else {"average_precision": ap}))
+
+    rows = [
+        line("digits", "sym40", "CE", 0, 0.5, 2.0, ap=0.6),
+        line("digits", "sym40", "CE", 1, 0.7, 2.0, ap=0.6),
+        line("digits", "sym40", "ELR", 0, 0.9, 3.0, ap=0.9),
+        line("digits", "sym40", "ELR", 1, 0.9, 3.0, ap=0.9),
+        line("digits", "sym40", "MOIT", 0, 0.95, 8.0, ap=0.8),
+        line("digits", "sym40", "LR", 0, 0.8, 0.2),
+        line("digits", "sym40", "GCE", 0),
+        line("jira_defects_dev", "heuristic", "GB", 0, 0.8, 9.0),
+    ]
+    (tmp_path / "core.jsonl").write_text("\n".join(rows) + "\n")
+    note, table = make_tables.which_method().split("\n\n", 1)
+    assert "2 seed(s)" in note
+    digits, jira = (entry.splitlines() for entry in table.split("* - ")[2:])
+    assert [cell.strip().removeprefix("- ").strip() for cell in digits][:7] == [
+        "small images as rows",
+        "sym40",
+        "**MOIT** 0.950, 4.0 ×",
+        "**ELR** 0.900 ± 0.000, 1.5 ×",
+        "**ELR** 0.900 ± 0.000, 1.5 ×",
+        "0.600 ± 0.141 (−0.350)",
+        "**ELR** 0.900 ± 0.000",
+    ]
+    assert jira[0].endswith("; F1")
+    assert jira[2].endswith("**GB** 0.400")
+    assert {cell.strip() for cell in jira[3:7]} == {"-"}  # nothing to compare with
 
 
 def test_shortened_runs_and_published_numbers_are_marked(make_tables, tmp_path):
