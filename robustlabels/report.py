@@ -49,7 +49,7 @@ SIDES = (192, 128, 96, 64)
 
 MOST_CARDS = 5000
 MOST_ROWS = 2000
-FIRST_IMAGES, FIRST_OTHERS = 28, 12
+FIRST_IMAGES, FIRST_OTHERS = 30, 12
 """Rows of the gallery in view at once, the others on a click."""
 
 OTHER_SCRIPTS = (
@@ -412,12 +412,12 @@ class LabelReport:
         for row, item, uri in zip(rows.tolist(), items, uris, strict=True):
             given, suggested = (shorten(plain(b.classes[labels[row]])) for labels in (b.given, b.suggested))
             number = f"row {self._numbers[row]}"
-            name = number + (f" · {plain(self._name(row))}" if self._key else "")
+            name = plain(self._name(row)) if self._key else ""
             picture = item.picture
             cards.append(
                 {
                     "uri": uri,
-                    "alt": f"image of {number}" + (f", {shorten(plain(self._name(row)), 100)}" if self._key else ""),
+                    "alt": f"image of {number}" + (f", {shorten(name, 100)}" if self._key else ""),
                     "width": 0 if picture is None else picture.shape[1],
                     "height": 0 if picture is None else picture.shape[0],
                     "small": picture is not None and max(picture.shape[:2]) <= 48,
@@ -430,6 +430,7 @@ class LabelReport:
                     "confidence": percent(float(b.confidence[row])),
                     "flagged": bool(b.flagged[row]),
                     "truth": self._truth(row),
+                    "number": number,
                     "name": shorten(name, 80),
                     "full_name": shorten(name, 400),
                 }
@@ -439,8 +440,10 @@ class LabelReport:
     def _truth(self, row: int) -> str:
         if self._true is None:
             return ""
-        wrong = self._true[row] != self.beliefs.given[row]
-        return f"✓ it is {shorten(plain(self.beliefs.classes[self._true[row]]))}" if wrong else "✗ was right"
+        b, true = self.beliefs, self._true[row]
+        if true == b.given[row]:
+            return "✗ the given label is right"
+        return f"✓ {'' if true == b.suggested[row] else 'wrong, but '}it is {shorten(plain(b.classes[true]))}"
 
     def _pictures(self, rows: Ints) -> tuple[list[Item], list[str]]:
         """Rows as they are shown, pictures among them as large as fit into a page."""

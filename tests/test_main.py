@@ -215,7 +215,7 @@ def test_texts_names_and_truth(audit, blobs, tmp_path):
     html = page.read_text(encoding="utf-8")
     first = result["row"][0]
     assert f"text {first}" in html
-    assert f"· row {first}</div>" in html
+    assert f"· row\N{NO-BREAK SPACE}{first}</div>" in html
     assert f">name {first}</div>" in html
     assert "truly wrong" in html
     np.savez(path, X=X, y=y, text=texts[:-1])

@@ -35,7 +35,7 @@ EVIL = [
 
 TAGS = (
     "html head meta title body main div style header footer section h1 h2 h3 p b dl dt dd figure figcaption img "
-    "blockquote table thead tbody tr th td span details summary"
+    "blockquote table thead tbody tr th td span details summary wbr"
 )
 
 
@@ -104,6 +104,21 @@ def assert_inert(page):
     assert "url(" not in page
     assert "@import" not in page
     return parsed
+
+
+def test_a_card_says_what_is_true_and_breaks_paths_where_a_reader_would():
+    y = np.array(["cat", "dog", "owl", "cat"])
+    estimator = fitted(y, ["dog", "cat", "owl", "cat"], [0.9, 0.8, 0.7, 0.1])
+    names = ["a/<b>_1.png", "a/2.png", "a/3.png", "a/4.png"]
+    report = LabelReport.from_estimator(estimator, None, y, names=names, y_true=["dog", "owl", "owl", "cat"])
+    page = report.to_html()
+    parsed = assert_inert(page)
+    assert "a/<wbr>&lt;b&gt;_<wbr>1.png</div>" in page
+    assert "score 0.900 · row\N{NO-BREAK SPACE}0</div>" in page
+    text = " ".join("".join(parsed.text).split())
+    assert "✓ it is dog" in text
+    assert "✓ wrong, but it is owl" in text
+    assert "✗ the given label is right" in text
 
 
 # --- the list ---------------------------------------------------------------------------------------------------------
