@@ -101,10 +101,13 @@ class _Task:
 
 
 def _noise_name(noise: str | LabelNoise) -> str:
+    """A simulator with its parameters, without the seed and without defaults."""
     if isinstance(noise, str):
         return noise
-    names = [f.name for f in fields(noise) if f.name != "random_state"]  # type: ignore[arg-type]
-    given = [f"{name}={getattr(noise, name)!r}" for name in names]
+    values = {f.name: (repr(getattr(noise, f.name)), repr(f.default)) for f in fields(noise)}  # type: ignore[arg-type]
+    given = [
+        f"{name}={value}" for name, (value, default) in values.items() if name != "random_state" and value != default
+    ]
     return f"{type(noise).__name__}({', '.join(given)})"
 
 
