@@ -282,14 +282,18 @@ def detectors() -> str:
         "Seconds are the median CPU time of one thread. *No transitions* and *neutral* are the "
         "default with ``transition_weight=0``, and with ``prior_exponent=0`` besides."
     )
-    return f"{note}\n\n{detector_table(groups, 'average_precision', seconds=True)}"
+    real = {name: its for name, its in groups.items() if "," not in name}  # the others say how they were made
+    made = {name: its for name, its in groups.items() if name not in real}
+    tables = [detector_table(part, "average_precision", seconds=True) for part in (real, made) if part]
+    return "\n\n".join([note, *tables])
 
 
 def detectors_more() -> str:
-    """The same by ROC AUC, and by precision among as many rows as are wrong."""
+    """On real errors by ROC AUC, and by precision among as many rows as are wrong."""
     groups = detector_runs()
     if not groups:
         return NOTHING
+    groups = {name: its for name, its in groups.items() if "," not in name}
     return "\n\n".join(
         f"{title}:\n\n{detector_table(groups, key)}"
         for key, title in (

@@ -14,9 +14,9 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from robustlabels import CrossEntropyClassifier, SANMClassifier
+from robustlabels.masking import activation, adversarial_mask
 from robustlabels.modules import watching
 from robustlabels.noise import SymmetricNoise
-from robustlabels.sanm import activation, adversarial_mask
 
 # %%
 # A network that looks somewhere
