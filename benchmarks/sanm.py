@@ -14,7 +14,7 @@ from benchmarks.harness import Ratio, benchmark, compare
 from benchmarks.nets import PlainCNN
 from benchmarks.training import SGD, classifier, noise, seeded
 from robustlabels import CrossEntropyClassifier, SANMClassifier
-from robustlabels.sanm import adversarial_mask
+from robustlabels.masking import adversarial_mask
 
 
 def stretched(a: np.ndarray, m: int) -> np.ndarray:

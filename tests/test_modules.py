@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from robustlabels import modules
 from robustlabels.modules import (
     MLP,
     PRESETS,
@@ -26,6 +25,7 @@ from robustlabels.modules import (
     Twin,
     TwoLogits,
     build,
+    building,
     closest,
     evaluating,
     features_and_logits,
@@ -33,6 +33,7 @@ from robustlabels.modules import (
     find_head,
     has_convolution,
     members,
+    networks,
     probe,
     watching,
 )
@@ -182,10 +183,10 @@ def test_stem_may_be_chosen():
 
 def test_preact_block_as_in_the_authors_code():
     x = torch.randn(2, 4, 6, 6)
-    block = modules._PreActBlock(4, 4, stride=1).eval()
+    block = networks._PreActBlock(4, 4, stride=1).eval()
     a = F.relu(block.bn1(x))
     torch.testing.assert_close(block(x), block.conv2(F.relu(block.bn2(block.conv1(a)))) + a)  # a, not x, is carried
-    assert isinstance(modules._PreActBlock(4, 8, stride=1).shortcut, nn.Conv2d)
+    assert isinstance(networks._PreActBlock(4, 8, stride=1).shortcut, nn.Conv2d)
     net = PreActResNet18(3, 10, width=4).eval()
     x = torch.randn(2, 3, 8, 8)
     h = net.body(F.relu(net.stem[1](net.stem[0](x))))  # the stem is conv, BN, ReLU; nothing before pooling
@@ -194,7 +195,7 @@ def test_preact_block_as_in_the_authors_code():
 
 def test_post_activation_block():
     x = torch.randn(2, 4, 6, 6)
-    block = modules._Block(4, 8, stride=2).eval()
+    block = networks._Block(4, 8, stride=2).eval()
     conv1, bn1, _ = block.first
     conv2, bn2 = block.second
     expected = F.relu(bn2(conv2(F.relu(bn1(conv1(x))))) + block.shortcut[1](block.shortcut[0](x)))
@@ -280,24 +281,24 @@ def test_sizes_are_filled_by_name():
     assert build(Net, input_shape=(2, 3, 4), n_classes=6, num_classes=2).fc.out_features == 2  # the user's word counts
 
 
-@pytest.mark.parametrize("name", modules._CLASSES.split())
+@pytest.mark.parametrize("name", building._CLASSES.split())
 def test_names_of_the_number_of_classes(name):
     assert _asked(name, (2, 8, 8)) == 3
 
 
-@pytest.mark.parametrize("name", modules._FEATURES.split())
+@pytest.mark.parametrize("name", building._FEATURES.split())
 def test_names_of_the_number_of_features(name):
     assert _asked(name, (7,)) == 7
     assert _asked(name, (2, 8, 8)) == 128
 
 
-@pytest.mark.parametrize("name", modules._CHANNELS.split())
+@pytest.mark.parametrize("name", building._CHANNELS.split())
 def test_names_of_the_number_of_channels(name):
     assert _asked(name, (2, 8, 8)) == 2
     assert _asked(name, (4, 50)) == 4
 
 
-@pytest.mark.parametrize("name", modules._IMAGE_SIZE.split())
+@pytest.mark.parametrize("name", building._IMAGE_SIZE.split())
 def test_names_of_the_image_size(name):
     assert _asked(name, (2, 8, 8)) == 8
     assert _asked(name, (2, 8, 6)) == (8, 6)
