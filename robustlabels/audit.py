@@ -376,6 +376,25 @@ def reviewed(data: Data, reviews: Iterable[Path]) -> Data:
     return Data(y=classes[decided[rows]], rows=rows, notes=(*data.notes, note), **taken)
 
 
+def default_method(data: Data, checkpoint: Path | None = None) -> str:
+    """What ranks best, "auto", where it takes seconds; "elr", which can be stopped and gone on with, where hours.
+
+    Parameters
+    ----------
+    data : Data
+    checkpoint : Path or None, default=None
+
+    Returns
+    -------
+    str
+    """
+    return AUTO if _is_table(data) and checkpoint is None else "elr"
+
+
+def _is_table(data: Data) -> bool:
+    return isinstance(data.X, np.ndarray) and data.X.ndim == 2
+
+
 def make_estimator(
     method: str,
     data: Data,
@@ -411,7 +430,7 @@ def make_estimator(
     if checkpoint is not None:
         raise ValueError("--checkpoint goes with one network, and --method auto trains two; leave one of them out.")
     detector = AutoNoiseDetector(device=device, random_state=seed)
-    network = detector._trained(len(data.y), table=isinstance(data.X, np.ndarray) and data.X.ndim == 2)
+    network = detector._trained(len(data.y), table=_is_table(data))
     network.set_params(verbose=1, **given, **({} if module == "auto" else {"module": module}))
     return detector.set_params(estimator=network)
 
@@ -479,7 +498,9 @@ class Audit:
 
     def __str__(self) -> str:
         lines = str(self.report).splitlines()
-        epochs = f"{self.classifier.n_iter_} epochs " if hasattr(self.classifier, "n_iter_") else ""
+        history = self.report.beliefs.history
+        n_epochs = getattr(self.classifier, "n_iter_", None if history is None else len(history))
+        epochs = "" if n_epochs is None else f"{n_epochs} epochs "
         return "\n".join([*lines[:3], f"trained          {epochs}in {self.seconds:.1f} seconds", *lines[3:]])
 
 
@@ -586,9 +607,11 @@ def _add_training(how: Any) -> None:
     how.add_argument(
         "--method",
         choices=[*METHODS, AUTO],
-        default="elr",
         metavar="NAME",
-        help=f"{', '.join(METHODS)}; or auto, two networks and the neighbours' vote (default: elr)",
+        help=(
+            f"{', '.join(METHODS)}; or auto, two networks and the neighbours' vote, which ranks better but cannot be "
+            "interrupted (default: auto for rows of numbers, elr for images and with --checkpoint)"
+        ),
     )
     how.add_argument("--module", metavar="NAME", default="auto", help="mlp, cnn, resnet18 ... (default: auto)")
     how.add_argument("--device", default="auto", help="cpu, cuda, mps (default: auto, the fastest there is)")
@@ -659,7 +682,7 @@ def carry_out(args: argparse.Namespace) -> Audit:
     if data.notes:
         print("data", *data.notes, sep="\n  ")
     settings = {name: getattr(args, name) for name in ("module", "epochs", "device", "checkpoint", "seed")}
-    result = Audit(data, make_estimator(args.method, data, **settings))
+    result = Audit(data, make_estimator(args.method or default_method(data, args.checkpoint), data, **settings))
     for path in outputs:
         result.write(path, args.title or f"Labels of {Path(args.data).name}")
     print(result)

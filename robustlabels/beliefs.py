@@ -205,9 +205,10 @@ def _holder(estimator: Any) -> Any:
 
 
 def _history(holder: Any, n: int) -> NDArray[np.float16] | None:
-    """What :func:`robustlabels.fit_recorded` left with the network, where there is one."""
-    for part in (holder, getattr(holder, "estimator_", None)):
-        history = getattr(getattr(part, "net_", None), "proba_history_", None)
+    """What :func:`robustlabels.fit_recorded` left with the network, or a detector keeps of its own."""
+    inner = getattr(holder, "estimator_", None)
+    for part in (holder, getattr(holder, "net_", None), getattr(inner, "net_", None)):
+        history = getattr(part, "proba_history_", None)
         if history is not None and history.shape[1] == n and len(history):
             return history
     return None

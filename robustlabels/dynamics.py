@@ -288,8 +288,8 @@ class Watch(Generic[Record]):
     Parameters
     ----------
     make : callable
-        ``make(objective, rows)`` returns the :class:`~robustlabels.dynamics.Recorder` to train with; ``rows`` are the
-        :class:`~robustlabels.net.Rows` of the fit.
+        ``make(objective, rows)`` returns the :class:`~robustlabels.dynamics.Recorder` to train with, which may be
+        around another; ``rows`` are the :class:`~robustlabels.net.Rows` of the fit.
     recording : str
         What is recorded, in words: a checkpoint is gone on from only where this is the same.
     wrap : callable, default=identity
@@ -351,7 +351,10 @@ class Watch(Generic[Record]):
         assert self.record is not None  # a net was trained with it
         self.net = net
         if net.criterion_ is self.record:
-            net.criterion = net.criterion_ = self.record.inner
+            objective: Objective = self.record
+            while isinstance(objective, Recorder):
+                objective = objective.inner
+            net.criterion = net.criterion_ = objective
 
 
 def fit_recorded(
@@ -404,6 +407,8 @@ def fit_recorded(
 def fit_watched(classifier: BaseNoisyLabelClassifier, X: Any, y: Any) -> Dynamics:
     """Fit a classifier, and return its training dynamics, with its final answers for rows it never trained on.
 
+    The network has what :func:`~robustlabels.fit_recorded` leaves with it, too.
+
     Parameters
     ----------
     classifier : classifier of this package
@@ -428,12 +433,15 @@ def fit_watched(classifier: BaseNoisyLabelClassifier, X: Any, y: Any) -> Dynamic
 
     def make(objective: Objective, rows: Rows) -> Dynamics:
         _, epochs = classifier._plan(len(rows))
-        return Dynamics(objective, rows.y, rows.n_classes, early_epochs=max(1, round(EARLY * epochs)))
+        history = RowHistory(objective, rows.y)
+        return Dynamics(history, rows.y, rows.n_classes, early_epochs=max(1, round(EARLY * epochs)))
 
     watch = Watch(make, "training dynamics")
     watch.fit(classifier, X, y)
     dynamics = watch.record
     assert dynamics is not None  # the classifier is new and trained
+    assert isinstance(dynamics.inner, RowHistory)
+    watch.net.proba_history_ = dynamics.inner.proba().numpy()
     unseen = (dynamics.visits == 0).nonzero()[:, 0]
     if len(unseen):
         proba = torch.from_numpy(classifier.predict_proba(take_rows(X, unseen.cpu().numpy()))).to(unseen.device)

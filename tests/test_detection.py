@@ -33,6 +33,7 @@ from robustlabels import (
     InfluenceNoiseDetector,
     InfluentialRankClassifier,
     KNNNoiseDetector,
+    LabelReport,
     SmallLossNoiseDetector,
     datasets,
     detection_report,
@@ -750,6 +751,16 @@ def test_the_average_over_epochs_has_not_memorised():
     ap = detection_report(averaged.noise_scores_, wrong).average_precision
     assert ap > 0.88
     assert ap > detection_report(last, wrong).average_precision + 0.1
+
+
+@pytest.mark.parametrize("detector", [auto(), SmallLossNoiseDetector(random_state=0)], ids=["auto", "small loss"])
+def test_training_is_recorded_for_reports(detector, flipped):
+    X, y, wrong = flipped
+    detector = clone(detector).fit(X, y)
+    history = LabelReport.from_estimator(detector, X, y).beliefs.history
+    assert history.shape[1] == len(X)
+    late = history[-5:].astype(float).mean(0)  # rows in the order of X: wrong labels are believed less
+    assert np.median(late[wrong]) < 0.2 < 0.8 < np.median(late[~wrong])
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------------

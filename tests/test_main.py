@@ -14,6 +14,7 @@ from PIL import Image
 import robustlabels.audit
 from robustlabels import LabelReport
 from robustlabels.__main__ import main
+from robustlabels.audit import Data, default_method
 from robustlabels.demo import draw_suspects
 from robustlabels.net import ProgressBar
 
@@ -335,7 +336,7 @@ def test_interrupted_fit_is_written_as_far_as_it_got(audit, csv, table, tmp_path
             raise KeyboardInterrupt
 
     monkeypatch.setattr(ProgressBar, "on_epoch_end", on_epoch_end)
-    status, _, out, err = audit(csv, "--labels", "species", epochs=10)
+    status, _, out, err = audit(csv, "--labels", "species", "--method", "elr", epochs=10)
     assert status == 130
     assert "2 epochs in" in out
     assert "interrupted" in err
@@ -390,7 +391,7 @@ def test_verdicts_are_trained_on(audit, csv, table, tmp_path):
 
 
 def test_a_killed_audit_goes_on_from_its_checkpoint(audit, csv, tmp_path, monkeypatch):
-    whole = audit(csv, "--labels", "species", epochs=6)[1]
+    whole = audit(csv, "--labels", "species", "--method", "elr", epochs=6)[1]
     checkpoint = tmp_path / "fit.ckpt"
 
     def interrupt(self, net):
@@ -411,6 +412,12 @@ def test_a_killed_audit_goes_on_from_its_checkpoint(audit, csv, tmp_path, monkey
     assert status == 2
     assert re.search("belongs to another fit: .*parameter random_state differ; delete the file", err)
     assert_refused(*audit(csv, *options, "--method", "auto"), "--checkpoint goes with one network")
+
+
+def test_what_can_be_stopped_is_trained_where_it_takes_long():
+    table, images = (Data(X, np.arange(4) % 2) for X in (np.zeros((4, 3)), np.zeros((4, 8, 8))))
+    assert default_method(table) == "auto"
+    assert default_method(table, Path("fit.ckpt")) == default_method(images) == "elr"
 
 
 def test_too_much_noise_is_a_status(audit, csv):

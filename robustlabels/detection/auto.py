@@ -151,6 +151,9 @@ class AutoNoiseDetector(NoiseDetector):
         As for every detector, from beliefs of the first 12 % of the epochs times the vote.
     estimators_ : list of classifier
         The trained networks.
+    proba_history_ : ndarray of shape (n_epochs, n_samples), float16
+        Probability of each given label in every epoch of the training, mean over the networks; NaN where it was not
+        trained on. Reports draw learning curves from it.
     n_neighbors_ : int
     transition_weight_ : float
         The weight taken.
@@ -281,13 +284,14 @@ class AutoNoiseDetector(NoiseDetector):
         place = np.argsort(order)  # of a class in the order it is trained in
         labels = place[y[rows]]
 
-        self.estimators_, averaged, early = [], [], []
+        self.estimators_, averaged, early, histories = [], [], [], []
         for seed in seeds[:-1]:
             clf = seeded_clone(self._trained(n, table=self._is_table), int(seed))
             dynamics = fit_watched(clf, seen, labels)
             self.estimators_.append(clf)
             averaged.append(mean_of(dynamics, "proba"))
             early.append(mean_of(dynamics, "early"))
+            histories.append(clf.net_.__dict__.pop("proba_history_").astype(np.float32))
         a, e = np.mean(averaged, axis=0), np.mean(early, axis=0)  # (n, n_classes)
 
         device = resolve_device(self.device)
@@ -301,6 +305,7 @@ class AutoNoiseDetector(NoiseDetector):
         posterior = geometric_mean([a, b])
         scores = self._suspicion(posterior, labels)
         back = np.argsort(rows)
+        self.proba_history_ = np.mean(histories, axis=0).astype(np.float16)[:, back]
         columns = np.ix_(back, place)
         return Verdict(posterior[columns], scores[back], geometric_mean([e, b])[columns])
 
