@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from .modules import closest
+from robustlabels.modules import closest
 
 __all__ = [
     "ColorJitter",
