@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     status : int
-        0; 1 where a limit that was asked for is not kept; 2 after an error, told in one line; 130 after an
-        interruption, what was learned by then being written.
+        0; 1 where a limit that was asked for is not kept, or a run of the benchmark failed; 2 after an error, told in
+        one line; 130 after an interruption, what was learned by then being written.
     """
     args = build_parser().parse_args(argv)
     with warnings.catch_warnings():

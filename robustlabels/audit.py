@@ -221,9 +221,13 @@ def _read_table(
     sep = "\t" if suffix == ".tsv" else ","
     if suffix == ".parquet":
         _tables("pyarrow")
-        table = pandas.read_parquet(path).rename(columns=str)
-    else:
-        table = pandas.read_csv(path, sep=sep, index_col=False)
+    try:
+        if suffix == ".parquet":
+            table = pandas.read_parquet(path).rename(columns=str)
+        else:
+            table = pandas.read_csv(path, sep=sep, index_col=False)
+    except ValueError as error:  # of text that is none, and of pandas and pyarrow
+        raise ValueError(f"{path} is no table that pandas can read: {error}.") from error
     columns = list(table.columns)
     if labels is None:
         raise ValueError(f"{path} is a table: say which column holds the labels with --labels COLUMN. {_list(columns)}")
@@ -246,6 +250,8 @@ def _read_table(
 
 def _read_labels(path: Path, column: Any) -> NDArray[Any]:
     """Labels as text, none missing."""
+    if not len(column):
+        raise ValueError(f"{path} is a table without rows.")
     y = column.astype(str).to_numpy(dtype=object)
     missing = np.flatnonzero(column.isna() | (y == ""))
     if missing.size:
@@ -354,7 +360,8 @@ def reviewed(data: Data, reviews: Iterable[Path]) -> Data:
     ----------
     data : Data
     reviews : iterable of Path
-        Files as :meth:`robustlabels.LabelReport.to_review` writes them; of two verdicts on a row the later one holds.
+        Files as :meth:`robustlabels.LabelReport.to_review` writes them, of these labels or of those that the files
+        before it left; of two verdicts on a row the later one holds.
 
     Returns
     -------
@@ -363,7 +370,7 @@ def reviewed(data: Data, reviews: Iterable[Path]) -> Data:
     classes, given = np.unique(data.y, return_inverse=True)
     verdicts: dict[int, int] = {}
     for path in reviews:
-        verdicts |= read_review(path, classes, given)
+        verdicts |= read_review(path, classes, given, earlier=verdicts)
     decided = given.copy()
     decided[list(verdicts)] = list(verdicts.values())
     rows = np.flatnonzero(decided != DROP)
@@ -661,6 +668,9 @@ def carry_out(args: argparse.Namespace) -> Audit:
     outputs = args.out or [Path("suspects.csv")]
     for path in outputs:
         check_output(path)
+        for read_from in (Path(args.data), *args.verdicts):
+            if path.exists() and read_from.exists() and path.samefile(read_from):
+                raise ValueError(f"{path} is read and would be overwritten; name another file with --out.")
     if args.checkpoint is not None:
         check_writable(args.checkpoint)
     if args.fail_above is not None and not 0 <= args.fail_above <= 1:

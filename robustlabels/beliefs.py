@@ -131,6 +131,8 @@ class Beliefs:
         """
         holder = _holder(estimator)
         scores = np.asarray(holder.noise_scores_)
+        if y is None:
+            raise ValueError(f"y is None; give the labels that {type(holder).__name__} was fitted on.")
         if len(y) != len(scores):
             raise ValueError(
                 f"y has {len(y):,} labels, but {type(holder).__name__} was fitted on {len(scores):,} rows; give the X "

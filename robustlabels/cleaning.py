@@ -17,7 +17,7 @@ import torch
 from joblib.hashing import NumpyHasher
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_random_state, get_tags, indexable
+from sklearn.utils import check_consistent_length, check_random_state, get_tags, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_memory
 
@@ -442,6 +442,9 @@ class NoiseAwareClassifier(_Detecting, BaseMetaClassifier):
         estimator = _part(self._inner(), seeds[1])
         given, for_detector = self._routed(params)
         given = self._checked(estimator, given)
+        for key, value in given.items():
+            if key.rpartition("__")[2] == "sample_weight" and y is not None:
+                check_consistent_length(y, value)  # before rows are dropped, and the lengths told are not the user's
         search = self._detect(X, y, seeds[0], for_detector)
         repaired = repair(
             search.found,

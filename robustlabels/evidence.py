@@ -187,6 +187,8 @@ def find_evidence(
         return _Images(X, _Scale(X, layout))
     if len(X.shape) == 2:
         X, names = np.asarray(X), _names(feature_names, X.shape[1])
+        if X.dtype.kind not in "biufc":  # words among them: columns of kinds of their own, as in a data frame
+            return _Table(_frame_columns(report_extra("pandas").DataFrame(X, columns=names).infer_objects()), beliefs)
         return _Table([_Values(name, column) for name, column in zip(names, X.T, strict=True)], beliefs)
     raise ValueError(f"rows of shape {tuple(X.shape[1:])} cannot be shown; pass images, texts or a table of them as X.")
 

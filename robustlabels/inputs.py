@@ -103,6 +103,7 @@ def is_paths(X: Any) -> bool:
 def is_lazy(X: Any) -> bool:
     """Whether X is array-like in shape but not an array: a view that reads rows when asked."""
     known = isinstance(X, (np.ndarray, list, tuple)) or hasattr(X, "__array_interface__") or hasattr(X, "iloc")
+    known = known or scipy.sparse.issparse(X)
     return not known and all(hasattr(X, a) for a in ("shape", "dtype", "__len__", "__getitem__")) and len(X.shape) > 1
 
 

@@ -632,6 +632,10 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
     try:
         write(partial)
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error  # of the kind the number says
     finally:
         partial.unlink(missing_ok=True)
 

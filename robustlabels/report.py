@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from robustlabels import displays
+from robustlabels.base import check_number
 from robustlabels.beliefs import Beliefs, Ints, encode
 from robustlabels.displays import percent
 from robustlabels.evidence import (
@@ -602,8 +603,11 @@ class LabelReport:
             Without the dropped rows, if there are any: ``X[report.kept_mask_]`` goes with it.
         """
         for name, value in ("relabel_above", relabel_above), ("drop_above", drop_above):
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"{name} must be a number in [0, 1], got {value!r}.")
+            if value is not None:
+                check_number(name, value, 0, 1)
+        check_number("min_per_class", min_per_class, 0, integer=True)
+        if hasattr(y, "iloc") and y.ndim == 2 and y.shape[1] == 1:
+            y = y.iloc[:, 0]
         b = self.beliefs
         if len(y) != len(b) or (encode(y, b.classes, "y") != b.given).any():
             raise ValueError(
@@ -635,7 +639,7 @@ class LabelReport:
             What :meth:`apply` returned, perhaps changed further by hand: such changes stay. None starts from what
             apply returned.
         rows : array-like of int or None, default=None
-            Only these rows, by the numbers in ``decisions_``; None is all.
+            Only these rows, by their number in ``decisions_``; None is all.
 
         Returns
         -------
@@ -643,6 +647,9 @@ class LabelReport:
         """
         self._check_applied()
         b = self.beliefs
+        unknown = np.setdiff1d(self._numbers[:0] if rows is None else rows, self._numbers)
+        if unknown.size:
+            raise ValueError(f"there is no row {unknown[0]} in the report; rows are called as in decisions_.")
         kept = self.kept_mask_
         labels = b.classes[b.given].copy()
         decided = np.flatnonzero(kept)

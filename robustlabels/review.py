@@ -154,7 +154,14 @@ def label_studio_config(kind: str, classes: Iterable[Any]) -> str:
 # --- read -------------------------------------------------------------------------------------------------------------
 
 
-def read_review(path: Path, classes: NDArray[Any], given: Ints, row_numbers: Ints | None = None) -> dict[int, int]:
+def read_review(
+    path: Path,
+    classes: NDArray[Any],
+    given: Ints,
+    row_numbers: Ints | None = None,
+    *,
+    earlier: Mapping[int, int] | None = None,
+) -> dict[int, int]:
     """What a person decided.
 
     Parameters
@@ -166,6 +173,8 @@ def read_review(path: Path, classes: NDArray[Any], given: Ints, row_numbers: Int
         The labels it is about, as numbers into ``classes``.
     row_numbers : ndarray of shape (n_samples,), int64, or None, default=None
         What the rows are called there; None counts them from 0.
+    earlier : mapping of int to int or None, default=None
+        What earlier reviews decided: a list made after them has those labels in its column ``given``.
 
     Returns
     -------
@@ -184,7 +193,9 @@ def read_review(path: Path, classes: NDArray[Any], given: Ints, row_numbers: Int
             raise ValueError(f"{where}: there is no row {number} among the {len(given):,} rows.")
         row = places[number]
         stated = _text(record.get("given"))
-        if stated and stated != names[given[row]].strip():
+        labels = [int(given[row]), (earlier or {}).get(row, DROP)]
+        there = next((label for label in labels if label != DROP and stated in ("", names[label].strip())), None)
+        if there is None:
             raise ValueError(
                 f"{where}: row {number} was given {stated!r} there and {names[given[row]]!r} here: the review is of "
                 "other data, or of labels that have changed since."
@@ -200,7 +211,7 @@ def read_review(path: Path, classes: NDArray[Any], given: Ints, row_numbers: Int
         if label or verdict == "confirm":
             decided = _class(where, record["label"] if label else record.get("suggested"), numbers)
         else:
-            decided = DROP if verdict == "drop" else int(given[row])
+            decided = DROP if verdict == "drop" else there
         if verdicts.setdefault(row, decided) != decided:
             raise ValueError(f"{where}: row {number} is decided twice, and differently; leave one of the two.")
     return verdicts
@@ -230,13 +241,20 @@ def _text(value: Any) -> str:
 
 def _row(where: str, record: Mapping[str, Any]) -> int:
     text = _text(record.get("row"))
-    if not text.isdigit():
+    if not text.isdecimal():
         raise ValueError(f"{where}: there must be a row number in the column 'row', got {text!r}.")
     return int(text)
 
 
 def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Records of any format, each with the place it is at."""
+    try:
+        yield from _read_records(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is no UTF-8 text ({error}); save it as such, as "CSV UTF-8" for instance.') from error
+
+
+def _read_records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if format_of(path) == "csv":
         with path.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets put a mark at the start
             head = stream.readline()
@@ -254,7 +272,7 @@ def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(f"{path} is no review: it must hold a list of records.")
     for i, entry in enumerate(entries):
-        yield f"{path}, entry {i}", _from_task(entry) if "data" in entry else entry
+        yield f"{path}, entry {i}", _from_task(entry) if isinstance(entry.get("data"), dict) else entry
 
 
 def _from_task(task: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -177,6 +179,8 @@ def test_f1_of_two_classes_is_of_the_second(toy):
     result = measure(DummyClassifier(strategy="most_frequent"), split)
     assert result["test_accuracy"] == pytest.approx(2 / 3)
     assert result["test_f1"] == 0
+    later = replace(split, given=split.given + 1, true=split.true + 1, y_test=split.y_test + 1)
+    assert measure(DummyClassifier(strategy="most_frequent"), later)["test_f1"] == 0  # whatever they are called
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
@@ -184,6 +188,22 @@ def test_f1_of_two_classes_is_of_the_second(toy):
 
 def configured(estimator, shared, seed=3):
     return runs.configured(estimator, shared, seed, "cpu").get_params()
+
+
+@pytest.mark.parametrize("dtype", [str, object])
+def test_labels_may_be_names(toy, dtype):
+    def name(y):
+        return np.array(["ant", "bee", "cat"])[y].astype(dtype)
+
+    y, crowd = name(toy.y_train), name(np.maximum(toy.y_noisy["crowd"], 0))
+    named = replace(toy, y_train=y, y_noisy={"crowd": crowd}, y_test=name(toy.y_test))
+    plain = replace(toy, y_noisy={"crowd": np.maximum(toy.y_noisy["crowd"], 0)})
+    methods = {"forest": RandomForestClassifier(10), "CE": CrossEntropyClassifier(max_epochs=2)}
+    found = [run_benchmark(methods, [data], ["crowd", "pair20"], [0], verbose=0) for data in (named, plain)]
+    for mine, theirs in zip(*found, strict=True):
+        assert "error" not in mine
+        for measure_ in ("test_accuracy", "test_f1", "true_rate", "average_precision"):
+            assert mine[measure_] == theirs[measure_]
 
 
 def test_seeds_and_shared_settings_reach_every_network():
@@ -223,6 +243,15 @@ def test_find_wants_the_same_settings():
     assert find([{**row, "params": {"a": 1, "gone": 3}}], wanted) is None
 
 
+def test_a_parameter_that_is_no_number_is_found_again(run):
+    imputed = make_pipeline(SimpleImputer(fill_value=np.inf), KNeighborsClassifier())
+    (row,) = run({"imputed": imputed}, seeds=1)
+    (again,) = run({"imputed": imputed}, seeds=1)
+    assert row["params"]["simpleimputer__missing_values"] == "nan"
+    assert again["date"] == row["date"]
+    assert json.loads(json.dumps(row, allow_nan=False)) == again
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_named_methods_are_there(name):
     estimator = METHODS[name].make()
@@ -246,6 +275,13 @@ def test_half_a_line_is_neither_read_nor_kept(tmp_path):
 
 
 # --- many runs --------------------------------------------------------------------------------------------------------
+
+
+def test_lines_of_another_kind_are_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"data": "a\\u2028b"}\n\nnot a row\n{"data": "c"}\n')
+    with pytest.raises(ValueError, match=r"rows\.jsonl, line 3: this is no row"):
+        read_rows(path)
 
 
 def test_a_row_says_it_all(run, tmp_path):
@@ -428,6 +464,8 @@ def test_what_takes_too_long_is_said(toy, capsys):
         ({"methods": [Mine(), Mine(shift=1)]}, "each method needs a name of its own, got Mine, Mine; pass a dict"),
         ({"data": ["digit"]}, r"unknown data set 'digit'.*digits"),
         ({"noise": ["worse"]}, r"unknown noise 'worse' for digits; there is clean, sym20"),
+        ({"noise": ["sym400"]}, r"unknown noise 'sym400' for digits"),
+        ({"seeds": 0}, r"seeds must be an integer in \[1, inf\), got 0"),
         ({"n_jobs": 0}, r"n_jobs must be an integer in \[1, inf\), got 0"),
     ],
 )
@@ -518,6 +556,14 @@ def test_command(tmp_path, capsys):
     assert [row["seed"] for row in read_rows(results)] == [0, 1]
     assert main([*command, "--table"]) == 0
     assert capsys.readouterr().out.strip() == str(summarise(read_rows(results)))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="fails where there is no GPU")
+def test_command_says_that_a_run_failed(tmp_path, capsys):
+    command = ["benchmark", "smoke", "--results", str(tmp_path / "rows.jsonl")]
+    assert main([*command, "--methods", "CE", "--device", "cuda"]) == 1
+    assert "CE, sym40: ValueError: device='cuda' was asked for" in capsys.readouterr().out
+    assert main([*command, "--table"]) == 0
 
 
 @pytest.mark.parametrize(

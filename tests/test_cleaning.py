@@ -525,6 +525,14 @@ def test_sample_weight_is_carried_through(noisy, strategy, enabled):
             np.testing.assert_allclose(clf.predict_proba(X), by_hand, atol=1e-6)
 
 
+@pytest.mark.parametrize("strategy", ["drop", "weight", "relabel"])
+def test_sample_weight_has_one_entry_per_row_given(noisy, strategy):
+    X, y_noisy, _, _ = noisy
+    clf = NoiseAwareClassifier(LogisticRegression(), known(noisy), strategy=strategy)
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[200, 3\]"):
+        clf.fit(X, y_noisy, sample_weight=np.ones(3))
+
+
 @pytest.mark.usefixtures("routing")
 def test_routing_through_a_search(noisy):
     X, y_noisy, _, _ = noisy

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import torch
+from PIL import Image
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold, PredefinedSplit, ShuffleSplit, cross_validate
@@ -21,6 +23,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import check_estimator
+from skorch.callbacks import Callback
+from skorch.dataset import ValidSplit
 from torch import nn
 
 from robustlabels import (
@@ -184,6 +188,17 @@ def test_sparse_rows_score_as_dense_ones(detector, flipped):
     if not isinstance(detector, (ConfidentLearningNoiseDetector, EnsembleNoiseDetector)):  # centred or not
         np.testing.assert_allclose(d.noise_scores_, seeded(detector).fit(X, y).noise_scores_, atol=1e-6)
     assert np.isfinite(d.score_labels(sparse[:9], y[:9])).all()
+    with pytest.raises(ValueError, match="4 features"):
+        d.transform(sparse[:, :4])
+    broken = sparse.copy()
+    broken.data[0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        d.transform(broken)
+    for labels in (y[:-3], np.append(y, y[:3])):
+        with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+            d.score_labels(sparse, labels)
+        with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+            seeded(detector).fit(sparse, labels)
     wide = scipy.sparse.hstack([sparse, scipy.sparse.random(len(y), 800, 0.01, random_state=0)]).tocsr()
     d = seeded(detector).fit(wide, y)
     assert np.isfinite(d.score_labels(wide[:9], y[:9])).all()
@@ -419,6 +434,39 @@ def test_confident_learning_takes_what_the_classifier_takes(flipped):
     assert ours.fit(X, y).label_posterior_.shape == (200, 3)
 
 
+TEXTS = ["goal match team", "bank stock rate", "moon star ship"]
+
+
+@pytest.mark.parametrize("container", [list, np.array, lambda t: pd.Series(t, index=range(60, 120))])
+def test_confident_learning_hands_texts_to_the_pipeline(container):
+    y = np.arange(60) % 3
+    texts = container([TEXTS[k] for k in y])
+    y[7] = 2
+    pipe = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    d = ConfidentLearningNoiseDetector(pipe, random_state=0).fit(texts, y)
+    assert d.noise_scores_.argmax() == 7
+    assert d.transform(texts) is texts
+    np.testing.assert_array_equal(d.score_labels(texts[6:8], y[6:8]) > 0.5, [False, True])
+    parts = [("folds", ConfidentLearningNoiseDetector(pipe))]
+    assert EnsembleNoiseDetector(parts, random_state=0).fit(texts, y).noise_scores_.argmax() == 7
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        d.fit(texts, y[:-1])
+
+
+def test_confident_learning_leaves_files_and_numbers_to_the_classifier(tmp_path):
+    y = np.arange(12) % 2
+    paths = [tmp_path / f"{i}.png" for i in range(12)]
+    for path, label in zip(paths, y, strict=True):
+        Image.new("RGB", (20, 20), "white" if label else "black").save(path)
+    clf = ELRClassifier(max_epochs=1, image_size=16, device="cpu")
+    d = ConfidentLearningNoiseDetector(clf, cv=2, random_state=0).fit(paths, y)
+    assert d.estimators_[0].input_shape_ == (3, 16, 16)
+    tokens = torch.arange(24).reshape(12, 2) % 7
+    clf = ELRClassifier(Bag, dtype=None, max_epochs=1, device="cpu")
+    d = ConfidentLearningNoiseDetector(clf, cv=2, random_state=0).fit(tokens, y)
+    assert d.estimators_[0].input_integers_
+
+
 def test_confident_learning_refuses_folds_that_do_not_work(flipped):
     X, y, _ = flipped
     rare = np.where(np.arange(len(y)) < 3, "rare", "a")
@@ -651,8 +699,6 @@ def test_auto_finds_pairs_and_leaves_right_labels_alone(digits):
 
 @pytest.mark.parametrize("make", [auto, SmallLossNoiseDetector, EstimatorNoiseDetector], ids=lambda m: m.__name__)
 def test_images_in_every_container(make, tmp_path):
-    from PIL import Image
-
     rng = np.random.default_rng(0)
     y = np.arange(24) % 2
     X = rng.integers(0, 60, size=(24, 8, 8, 3), dtype=np.uint8) + (150 * y[:, None, None, None]).astype(np.uint8)
@@ -761,6 +807,30 @@ def test_training_is_recorded_for_reports(detector, flipped):
     assert history.shape[1] == len(X)
     late = history[-5:].astype(float).mean(0)  # rows in the order of X: wrong labels are believed less
     assert np.median(late[wrong]) < 0.2 < 0.8 < np.median(late[~wrong])
+
+
+class FirstFitStops(Callback):
+    """Ends the first of all fits after three epochs, as skorch's EarlyStopping would."""
+
+    n_fits = 0
+
+    def on_train_begin(self, net, **kwargs):
+        FirstFitStops.n_fits += 1
+
+    def on_epoch_end(self, net, **kwargs):
+        if FirstFitStops.n_fits == 1 and len(net.history) == 3:
+            raise KeyboardInterrupt
+
+
+def test_networks_that_stop_early_are_recorded_as_far_as_all_go(small):
+    X, y, _ = small
+    network = ELRClassifier(max_epochs=5, train_split=ValidSplit(5), callbacks=[FirstFitStops()])
+    detector = auto(estimator=network, n_repeats=2).fit(X, y)
+    assert [clf.n_iter_ for clf in detector.estimators_] == [3, 5]
+    assert detector.proba_history_.shape == (3, len(X))
+    trained_on = np.isfinite(detector.proba_history_).mean(1)
+    assert ((trained_on > 0.4) & (trained_on < 1)).all()  # no curve for rows of either validation split
+    assert (detector.noise_scores_ <= 1).all()
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------------

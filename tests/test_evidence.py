@@ -222,6 +222,16 @@ def test_unusual_entries_of_a_data_frame():
     assert shown["married"] == ("False", "True")
 
 
+@pytest.mark.parametrize("dtype", [object, str])
+def test_words_in_an_array_are_categories(dtype):
+    X = np.array([["red", 1.5], ["red", 2.5]] * 5 + [["blue", 90.0], ["red", 2.0]], dtype=dtype)
+    evidence = find_evidence(X, beliefs([0, 1] * 6), feature_names=["colour", "size"])
+    shown = {column.name: column for column in evidence.item(10, 64).columns}
+    assert (shown["colour"].value, shown["colour"].given) == ("blue", "red")
+    assert float(shown["size"].value) == 90
+    assert float(shown["size"].given) == 1.5
+
+
 def test_constant_columns_and_small_classes():
     X = np.ones((4, 2))
     X[0, 1] = 2.0

@@ -390,6 +390,52 @@ def test_verdicts_are_trained_on(audit, csv, table, tmp_path):
     assert_refused(*audit(csv, "--labels", "species", "--verdicts", tmp_path / "no.csv"), "No such file")
 
 
+def test_verdicts_on_labels_that_earlier_verdicts_changed(audit, csv, table, tmp_path):
+    """Two rounds: the second list has the labels that the first one left, and both are given."""
+    row, kept = 1, 2
+    assert table["species"][[row, kept]].tolist() == ["dog", "owl"]
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_text(f"row,given,verdict,label\n{row},dog,,owl\n{kept},owl,reject,\n")
+    options = ["--labels", "species", "--verdicts", first, "--verdicts", second]
+    for line, label in (
+        (f"{row},owl,reject,", "owl"),  # right as the first list left it
+        (f"{row},dog,reject,", "dog"),  # a second opinion on the first list: right as it was
+        (f"{row},owl,,cat", "cat"),
+        (f"{row},owl,,", "owl"),
+    ):
+        second.write_text(f"row,given,verdict,label\n{line}\n")
+        status, result, _, err = audit(csv, *options)
+        assert status == 0, err
+        assert result.set_index("row")["given"][row] == label
+        assert result.set_index("row")["given"][kept] == "owl"
+    second.write_text(f"row,given,verdict,label\n{row},cat,reject,\n")
+    assert_refused(*audit(csv, *options), f"row {row} was given 'cat' there and 'dog' here")
+
+
+def test_what_is_read_is_not_written_over(audit, csv, tmp_path):
+    list_ = tmp_path / "suspects.csv"  # where results go unless told otherwise
+    list_.write_text("row,verdict\n0,drop\n")
+    before = csv.read_bytes()
+    options = ["--labels", "species", "--verdicts", list_]
+    assert_refused(*audit(csv, *options), f"{list_} is read and would be overwritten", "--out")
+    assert_refused(*audit(csv, "--labels", "species", "--out", tmp_path / "." / "table.csv"), "would be overwritten")
+    assert list_.read_text() == "row,verdict\n0,drop\n"
+    assert csv.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "No columns"), (b"\xff\xfe\x00\x01", "codec"), (b'a,b\n1,2\n3,"', "EOF"), (b"a,species\n", "without rows")],
+)
+def test_tables_that_are_none(audit, tmp_path, content, said):
+    path = tmp_path / "broken.csv"
+    path.write_bytes(content)
+    assert_refused(*audit(path, "--labels", "species"), str(path), said)
+    if content and said != "without rows":
+        (tmp_path / "broken.parquet").write_bytes(content)
+        assert_refused(*audit(tmp_path / "broken.parquet", "--labels", "species"), "broken.parquet is no table")
+
+
 def test_a_killed_audit_goes_on_from_its_checkpoint(audit, csv, tmp_path, monkeypatch):
     whole = audit(csv, "--labels", "species", "--method", "elr", epochs=6)[1]
     checkpoint = tmp_path / "fit.ckpt"

@@ -165,9 +165,11 @@ def test_replace_file_is_whole_or_not_at_all(tmp_path):
         partial.write_text("half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=r"No space left on device: '.*a\.txt'$"):
         replace_file(path, broken)
     assert path.read_text() == "old"
+    with pytest.raises(FileNotFoundError, match=r"no[/\\]+a\.txt'$"):
+        replace_file(tmp_path / "no" / "a.txt", lambda partial: partial.write_text("new"))
     replace_file(path, lambda partial: partial.write_text("new"))
     assert path.read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]

@@ -331,6 +331,12 @@ def test_a_million_rows(tmp_path):
     assert report.to_frame(3)["row"].tolist() == np.argsort(-estimator.noise_scores_, kind="stable")[:3].tolist()
 
 
+def test_labels_are_checked(five):
+    estimator, _ = five
+    with pytest.raises(ValueError, match="y is None"):
+        LabelReport.from_estimator(estimator, None, None)
+
+
 def test_unwritable_page_leaves_nothing(five, tmp_path):
     estimator, y = five
     report = LabelReport.from_estimator(estimator, None, y)
@@ -659,3 +665,47 @@ def test_every_plot_of_the_report(digits_report, digits):
     assert len(report.plot_gallery(10).axes_) == 10
     assert report.plot_detection_curve("roc").kind == "roc"
     pyplot.close("all")
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_decisions_are_checked(five):
+    estimator, y = five
+    report = LabelReport.from_estimator(estimator, None, y)
+    for value in (-1, 1.5, True, "1"):
+        with pytest.raises(ValueError, match="min_per_class must be an integer"):
+            report.apply(y, drop_above=0.5, min_per_class=value)
+    for name in ("relabel_above", "drop_above"):
+        with pytest.raises(ValueError, match=f"{name} must be a number"):
+            report.apply(y, **{name: "0.5"})
+    fixed = report.apply(y, relabel_above=0.5)
+    with pytest.raises(ValueError, match="there is no row 7 in the report"):
+        report.revert(fixed, rows=[1, 7])
+    np.testing.assert_array_equal(report.revert(fixed, rows=[]), fixed)
+    assert report.revert(fixed, rows=1).tolist() == ["cat", "cat", "dog", "dog", "cat"]
+
+
+def test_labels_of_a_one_column_frame(five):
+    estimator, y = five
+    frame = pd.DataFrame({"label": y}, index=list("abcde"))
+    report = LabelReport.from_estimator(estimator, None, frame)
+    fixed = report.apply(frame, drop_above=0.85)
+    assert fixed.to_dict() == {"a": "cat", "c": "dog", "d": "dog", "e": "dog"}
+    assert fixed.name == "label"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("latin.csv", "row,label\n0,é\n".encode("latin1"), "latin.csv is no UTF-8 text"),
+        ("binary.json", b"\xff\xfe", "binary.json is no UTF-8 text"),
+        ("digit.csv", "row,verdict\n²,drop\n".encode(), "a row number in the column 'row', got '²'"),
+        ("null.json", b'[{"data": null}]', "a row number in the column 'row', got ''"),
+    ],
+)
+def test_reviews_that_are_none(five, tmp_path, name, content, message):
+    estimator, y = five
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        LabelReport.from_estimator(estimator, None, y).read_review(tmp_path / name)

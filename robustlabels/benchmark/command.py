@@ -77,7 +77,8 @@ def register(commands: Any) -> None:
     command.add_argument("--table", action="store_true", help="run nothing, print what is stored")
 
 
-def _command(args: argparse.Namespace) -> None:
+def _command(args: argparse.Namespace) -> int:
+    """``robustlabels benchmark``: 1 if a run failed, else 0."""
     suite = SUITES[args.suite]
     results = args.results or Path(f"benchmark-{args.suite}.jsonl")
     if args.table:
@@ -97,3 +98,4 @@ def _command(args: argparse.Namespace) -> None:
     print(f"\n{summarise(rows)}")
     if args.plot is not None:
         print("\ndrawn:", *plot(rows, args.plot))
+    return 0 if args.table else int(any(row.get("error") for row in rows))

@@ -49,10 +49,11 @@ def measure(estimator: Any, split: Split, *, curve: bool = False) -> Row:
     if watch is not None:
         seconds, cpu_seconds = seconds - watch.seconds, cpu_seconds - watch.cpu_seconds
     predicted = np.asarray(estimator.predict(split.X_test))
-    two = len(np.unique(split.true)) == 2
+    classes = np.unique(split.true)
+    scored = classes[1:] if len(classes) == 2 else None
     result: Row = {
         "test_accuracy": float(np.mean(predicted == split.y_test)),
-        "test_f1": float(f1_score(split.y_test, predicted, average="binary" if two else "macro", zero_division=0)),
+        "test_f1": float(f1_score(split.y_test, predicted, labels=scored, average="macro", zero_division=0)),
         "fitted_labels": float(np.mean(np.asarray(estimator.predict(split.X)) == split.given)),
         "true_rate": float(np.mean(split.given != split.true)),
         "seconds": seconds,

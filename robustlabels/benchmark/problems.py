@@ -89,6 +89,11 @@ def relabelled(y: NDArray[Any], noise: str | LabelNoise, seed: int, X: Any = Non
     return simulator.flip(y, X)
 
 
+def is_known(y: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which labels are there: numbers below zero stand for none, names are always labels."""
+    return y >= 0 if y.dtype.kind in "iuf" else np.ones(len(y), dtype=bool)
+
+
 def make_split(data: NoisyDataset, noise: str | LabelNoise, seed: int, rows: int | None = None) -> Split:
     """Training rows drawn from a data set, their labels made wrong, and a test part.
 
@@ -109,7 +114,7 @@ def make_split(data: NoisyDataset, noise: str | LabelNoise, seed: int, rows: int
     """
     X, true, X_test, y_test = data.X_train, data.y_train, data.X_test, data.y_test
     given = data.y_noisy[noise] if isinstance(noise, str) and noise in data.y_noisy else true
-    known = np.flatnonzero((given >= 0) & (true >= 0))
+    known = np.flatnonzero(is_known(given) & is_known(true))
     if len(X_test):
         chosen = known[np.random.default_rng(seed).permutation(len(known))[:rows]]
     else:
@@ -166,7 +171,8 @@ class Problem:
         if PROBLEMS.get(self.name) is self:
             return None
         data = self.load()
-        return checksum(np.ascontiguousarray(data.X_train)) + checksum(np.ascontiguousarray(data.y_train))
+        y = data.y_train.astype(str) if data.y_train.dtype == object else data.y_train
+        return checksum(np.ascontiguousarray(data.X_train)) + checksum(np.ascontiguousarray(y))
 
     def split(self, noise: str | LabelNoise, seed: int) -> Split:
         """The rows of one run."""
@@ -174,7 +180,9 @@ class Problem:
 
     def takes(self, noise: str | LabelNoise) -> bool:
         """Whether the set has these labels, or they can be made."""
-        return noise in self.sources or not isinstance(noise, str) or noise == "clean" or bool(_SIMULATED.match(noise))
+        return (
+            noise in self.sources or not isinstance(noise, str) or noise == "clean" or bool(_SIMULATED.fullmatch(noise))
+        )
 
 
 def _digits() -> NoisyDataset:
@@ -188,7 +196,7 @@ def _same(data: NoisyDataset) -> NoisyDataset:
 
 def problem_of(data: NoisyDataset) -> Problem:
     """A user's data set as a problem; its contents are part of its name in the settings of a run."""
-    known = int((data.y_train >= 0).sum())
+    known = int(is_known(data.y_train).sum())
     rows = known if len(data.X_test) else known - math.ceil(0.3 * known)
     noise = tuple(data.y_noisy) or ("sym40",)
     title = f"{rows:,} training rows, {len(data.class_names)} classes"

@@ -210,9 +210,11 @@ def run_benchmark(
         if not any(problem.takes(kind) for problem in problems):
             known = ", ".join(["clean", *INJECTED, *dict.fromkeys(s for p in problems for s in p.sources)])
             raise ValueError(f"unknown noise {kind!r} for {', '.join(p.name for p in problems)}; there is {known}.")
-    seeds = range(seeds) if isinstance(seeds, int) else seeds
+    if isinstance(seeds, int | np.integer):
+        check_number("seeds", seeds, 1, integer=True)
+    numbers = range(int(seeds)) if isinstance(seeds, int | np.integer) else seeds
     stored = [] if results is None else read_rows(results)
-    tasks = list(_tasks(_chosen_methods(methods), problems, noise, seeds, curve, device))
+    tasks = list(_tasks(_chosen_methods(methods), problems, noise, numbers, curve, device))
     rows = [find(stored, task.settings) for task in tasks]
     todo = [i for i, row in enumerate(rows) if row is None]
     for problem in problems:

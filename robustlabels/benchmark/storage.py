@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import re
@@ -53,6 +54,8 @@ def settings(estimator: Any, n: int) -> Row:
 
 
 def _as_json(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has none, and NaN does not equal itself
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, Mapping):
@@ -103,7 +106,13 @@ def read_rows(path: str | Path) -> list[Row]:
     if not path.exists():
         return []
     text, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-    return [json.loads(line) for line in text.splitlines() if line.strip()]
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            rows += [json.loads(line)] if line.strip() else []
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number}: this is no row of results ({error}).") from error
+    return rows
 
 
 def append_row(path: str | Path, row: Row) -> None:

@@ -65,8 +65,8 @@ class ConfidentLearningNoiseDetector(NoiseDetector):
 
     Notes
     -----
-    X goes to the classifier as it is, in any container: columns of text, missing values and the like are the
-    classifier's, or its Pipeline's, to deal with. For probabilities you have already, call the functions of
+    X goes to the classifier as it is, in any container: texts, files, columns of text, missing values and the like are
+    the classifier's, or its Pipeline's, to deal with. For probabilities you have already, call the functions of
     :mod:`robustlabels.confident`.
 
     References
@@ -123,12 +123,14 @@ class ConfidentLearningNoiseDetector(NoiseDetector):
         """X as it is, checked as far as it is a matter of numbers."""
         if reset and y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
-        if inputs.is_paths(X) or inputs.is_lazy(X) or isinstance(X, Tensor):
+        if isinstance(X, Tensor):
+            X = X.detach().cpu().numpy()
+        if inputs.is_lazy(X):
             return super()._read(X, y, reset=reset)
-        checked = self._check_numbers(X, reset=reset)
+        checked = X if inputs.is_paths(X) else self._check_numbers(X, reset=reset)  # files, or texts
         inputs.check_consistent_length(checked, y)
         if reset:
-            self.input_shape_ = tuple(checked.shape[1:])
+            self.input_shape_ = tuple(getattr(checked, "shape", (0,))[1:])
         return checked
 
     def _check_numbers(self, X: Any, *, reset: bool = False) -> Any:

@@ -217,6 +217,8 @@ class NoiseDetector(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if reset and y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=[np.float32, np.float64])
+        if y is not None:
+            inputs.check_consistent_length(X, y)
         if reset:
             self.input_shape_, self.input_bytes_, self.input_integers_ = (X.shape[1],), False, False
         return X
