@@ -602,3 +602,11 @@ def test_without_fork(run, monkeypatch):
     monkeypatch.setattr(runs, "start_method", lambda device="cpu": "spawn")
     (row,) = run(["LR"], seeds=1)
     assert row["test_accuracy"] > 0.9
+
+
+def test_one_thing_alone_is_a_list_of_one():
+    (row,) = run_benchmark("LR", "digits", "sym40", 1, verbose=0)
+    assert (row["method"], row["data"], row["noise"]) == ("LR", "digits", "sym40")
+    pipeline = make_pipeline(StandardScaler(), KNeighborsClassifier())
+    (row,) = run_benchmark(pipeline, noise=SymmetricNoise(0.2), seeds=1, verbose=0)
+    assert (row["method"], row["noise"]) == ("Pipeline", "SymmetricNoise(rate=0.2)")

@@ -111,6 +111,11 @@ def _noise_name(noise: str | LabelNoise) -> str:
     return f"{type(noise).__name__}({', '.join(given)})"
 
 
+def _several(given: Any) -> Any:
+    """A list where one thing alone was given; None stays."""
+    return given if given is None or (isinstance(given, Iterable) and not isinstance(given, str)) else [given]
+
+
 def _tasks(
     methods: Mapping[str, Any],
     problems: Sequence[Problem],
@@ -144,9 +149,9 @@ def _estimate(tasks: Sequence[_Task], rows: Sequence[Row]) -> float:
 
 
 def run_benchmark(
-    methods: Sequence[str | Any] | Mapping[str, Any] | None = None,
-    data: Sequence[str | NoisyDataset | Problem] = ("digits",),
-    noise: Sequence[str | LabelNoise] | None = None,
+    methods: Any = None,
+    data: str | NoisyDataset | Problem | Sequence[str | NoisyDataset | Problem] = ("digits",),
+    noise: str | LabelNoise | Sequence[str | LabelNoise] | None = None,
     seeds: int | Sequence[int] = 3,
     *,
     results: str | Path | None = None,
@@ -159,13 +164,13 @@ def run_benchmark(
 
     Parameters
     ----------
-    methods : list or dict by name, of str and classifiers, or None, default=None
+    methods : str, classifier, list or dict by name of them, or None, default=None
         Names of :data:`~robustlabels.benchmark.methods.METHODS`, any scikit-learn classifiers, or both; None takes all
         that have a name. A classifier of your own is cloned, and each of its ``random_state`` parameters set to the
         seed.
-    data : list of str, NoisyDataset and Problem, default=("digits",)
+    data : str, NoisyDataset, Problem, or list of them, default=("digits",)
         Names of :data:`~robustlabels.benchmark.problems.PROBLEMS`, or sets of your own.
-    noise : list of str and LabelNoise, or None, default=None
+    noise : str, LabelNoise, list of them, or None, default=None
         "clean", "sym40", "pair40", "idn40", names of real sources, simulators; each is tried on the sets that have it.
         None takes what each set names.
     seeds : int or list of int, default=3
@@ -205,8 +210,8 @@ def run_benchmark(
     """
     check_number("n_jobs", n_jobs, 1, integer=True)
     say = print if verbose else lambda *_, **__: None
-    problems = [_problem(d) for d in data]
-    for kind in noise or ():
+    problems, kinds = [_problem(d) for d in _several(data)], _several(noise)
+    for kind in kinds or ():
         if not any(problem.takes(kind) for problem in problems):
             known = ", ".join(["clean", *INJECTED, *dict.fromkeys(s for p in problems for s in p.sources)])
             raise ValueError(f"unknown noise {kind!r} for {', '.join(p.name for p in problems)}; there is {known}.")
@@ -214,7 +219,7 @@ def run_benchmark(
         check_number("seeds", seeds, 1, integer=True)
     numbers = range(int(seeds)) if isinstance(seeds, int | np.integer) else seeds
     stored = [] if results is None else read_rows(results)
-    tasks = list(_tasks(_chosen_methods(methods), problems, noise, numbers, curve, device))
+    tasks = list(_tasks(_chosen_methods(_several(methods)), problems, kinds, numbers, curve, device))
     rows = [find(stored, task.settings) for task in tasks]
     todo = [i for i, row in enumerate(rows) if row is None]
     for problem in problems:
