@@ -159,6 +159,53 @@ def cifar10() -> str:
     )
 
 
+WRONG = {
+    "asym40": "five classes to one other, one after the other: 18.4 %",
+    "asym40-once": "five classes to one other, at once: 20 %",
+    "cifar10n-aggre": "people's, by majority: 9 %",
+}
+
+
+def wrong_labels(noise: str) -> str:
+    """What a name of ``benchmarks/cifar10.py`` means, and how many labels are wrong then."""
+    if noise in WRONG:
+        return WRONG[noise]
+    rate = int(noise[3:5])
+    if noise.endswith("-others"):
+        return f"drawn from the nine other classes: {rate} %"
+    return f"drawn from all ten classes: {0.9 * rate:g} %"
+
+
+def published() -> str:
+    """What the papers print of CIFAR-10, with their noise and the epoch it is of, beside ours."""
+    sys.path.insert(0, str(DOCS.parent))
+    from benchmarks.cifar10 import PUBLISHED, published
+
+    ours: dict[tuple[str, str, bool], list[float]] = {}
+    for line in lines():
+        if line.get("benchmark") == "cifar10" and line.get("max_epochs", 0) >= line.get("paper_epochs", 0):
+            cosine = str(line.get("setting")).endswith("cosine")
+            ours.setdefault((line["method"], line["noise"], cosine), []).append(100 * line["test_last"])
+    rows = []
+    for (name, noise), (accuracy, spread) in sorted(PUBLISHED.items(), key=lambda item: item[0][1]):
+        method, _, setting = name.partition(" ")
+        theirs = published(method, noise, f"elr-{setting}" if setting else None)
+        epoch = theirs["epoch"].replace("unread", "not known")
+        printed = f"{accuracy:.2f}" + ("" if spread is None else f" ± {spread:.2f}")
+        mine = mean_sd(ours.get((method, noise, bool(setting)), []), 2) or "not run yet"
+        rows.append([f"``{noise}``", wrong_labels(noise), name, theirs["module"] or "", printed, epoch, mine])
+    head = [
+        "labels",
+        "which, and how many are wrong",
+        "method",
+        "network",
+        "published, %",
+        "at the epoch",
+        "ours, last, %",
+    ]
+    return table(head, rows)
+
+
 def core() -> str:
     """The core suite: a table a data set, and every method's place."""
     return suite("core")
