@@ -174,13 +174,13 @@ class AutoNoiseDetector(NoiseDetector):
     on the rows where they name the same class as the vote, and :math:`w = (1 - u)^2` with the uniform share u of T
     (:func:`~robustlabels.thresholds.uniform_share`).
 
-    Tables: columns are brought to normal quantiles if the median column has an excess kurtosis above 10; the network
-    sees them standardised, with small ones kept small, and has one hidden layer of 256 units; lambda is 3, beta 0.7, 25
-    epochs at batches of n / 20, at least 16 and at most 128. Rows are trained on in an order of their own, so that
-    scores do not depend on the order they come in, nor on the names of classes. Images, files, lazy views
-    and whole numbers for an ``estimator`` with ``dtype=None``: the classifier's own network, whose features the
-    neighbours are found in. A CSR matrix becomes dense, above 512 columns
-    by its 256 leading singular directions.
+    Tables: columns are brought to normal quantiles if the median column has an excess kurtosis above 10; the
+    network sees them standardised, with small ones kept small, and has one hidden layer of 256 units; lambda is 3,
+    beta 0.7, 25 epochs at batches of n / 20, at least 16 and at most 128. Rows are trained on in an order of their
+    own, so that scores do not depend on the order they come in, nor on the names of classes. Images, files, lazy
+    views and whole numbers for an ``estimator`` with ``dtype=None``: the classifier's own network, whose features
+    the neighbours are found in. A CSR matrix becomes dense, above 512 columns by its 256 leading singular
+    directions.
 
     Rows unlike all others are a blind spot: nothing contradicts their label, which the network learns at once, whatever
     it is. Of images of random pixels with random labels among digits a tenth is flagged, where out-of-fold logistic
