@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 import robustlabels.audit
@@ -464,6 +465,23 @@ def test_what_can_be_stopped_is_trained_where_it_takes_long():
     table, images = (Data(X, np.arange(4) % 2) for X in (np.zeros((4, 3)), np.zeros((4, 8, 8))))
     assert default_method(table) == "auto"
     assert default_method(table, Path("fit.ckpt")) == default_method(images) == "elr"
+
+
+@pytest.mark.parametrize(("asked", "threads"), [(None, 1), ("3", 3)])
+def test_a_table_is_trained_on_one_thread_unless_told(audit, csv, monkeypatch, asked, threads):
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    seen = []
+    monkeypatch.setattr(ProgressBar, "on_epoch_end", lambda self, net: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(3)
+    try:
+        assert audit(csv, "--labels", "species")[0] == 0
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {threads}
 
 
 def test_too_much_noise_is_a_status(audit, csv):
