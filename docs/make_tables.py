@@ -252,9 +252,16 @@ def which_method() -> str:
     if not rows:
         return NOTHING
     scores = {data: PROBLEMS[data].score if data in PROBLEMS else "test_accuracy" for data in KINDS}
-    lines = []
+    ran: dict[tuple[str, ...], set[str]] = {}  # methods, by set and by set and noise
+    for row in rows:
+        for where in (row["data"],), (row["data"], row["noise"]):
+            ran.setdefault(where, set()).add(row["method"])
+    lines, unfinished = [], []
     for its in summarise(rows).details:
         data, _, noise = its.title.partition(", ")
+        if ran[data,] != ran[data, noise]:
+            unfinished.append(f"{KINDS.get(data, data)} ({noise})")
+            continue
         column = its.head.index("F1" if scores.get(data) == "test_f1" else "test accuracy")
         found = {row[0]: dict(zip(its.head, row, strict=True)) | {"score": row[column]} for row in its.rows}
         found = {method: cells for method, cells in found.items() if cells["score"]}
@@ -267,6 +274,8 @@ def which_method() -> str:
         "test score at the last epoch, mean ± sd, and CPU time as a multiple of cross-entropy's. Two methods less than "
         "a standard deviation apart are as good as each other."
     )
+    if unfinished:
+        note += f" Left out until every method has run there: {', '.join(unfinished)}."
     head = ["data", "labels", "best", "second", "best in twice CE's time", "CE", "ranks wrong labels best (AP)"]
     return f"{note}\n\n{table(head, lines)}" if lines else NOTHING
 

@@ -173,11 +173,13 @@ def test_which_method_is_read_off_the_rows(make_tables, tmp_path):
         line("digits", "sym40", "MOIT", 0, 0.95, 8.0, ap=0.8),
         line("digits", "sym40", "LR", 0, 0.8, 0.2),
         line("digits", "sym40", "GCE", 0),
+        line("digits", "pair40", "CE", 0, 0.5, 2.0),
         line("jira_defects_dev", "heuristic", "GB", 0, 0.8, 9.0),
     ]
     (tmp_path / "core.jsonl").write_text("\n".join(rows) + "\n")
     note, table = make_tables.which_method().split("\n\n", 1)
     assert "2 seed(s)" in note
+    assert note.endswith("Left out until every method has run there: small images as rows (pair40).")
     digits, jira = (entry.splitlines() for entry in table.split("* - ")[2:])
     assert [cell.strip().removeprefix("- ").strip() for cell in digits][:7] == [
         "small images as rows",
