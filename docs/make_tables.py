@@ -271,7 +271,8 @@ def which_method() -> str:
     seeds = sorted({row["seed"] for row in rows})
     note = (
         f"Made by ``python -m robustlabels benchmark core``, {len(seeds)} seed(s), every method with its defaults: "
-        "test score at the last epoch, mean ± sd, and CPU time as a multiple of cross-entropy's. Two methods less than "
+        "test score at the last epoch, mean ± sd (one seed where no sd stands), and CPU time as a multiple of "
+        "cross-entropy's. Two methods less than "
         "a standard deviation apart are as good as each other."
     )
     if unfinished:
