@@ -23,7 +23,7 @@ from sklearn.datasets import load_digits, load_iris, load_wine
 
 from benchmarks import robustness
 from robustlabels import CrossEntropyClassifier, ELRClassifier, ELRPlusClassifier
-from robustlabels.benchmark import Split, append_row, isolated, mean_sd, read_rows
+from robustlabels.benchmark import Split, append_row, defaults, isolated, mean_sd, read_rows
 from robustlabels.datasets import load_cifar10_features, load_fashion_mnist
 from robustlabels.metrics import detection_report
 from robustlabels.net import Rows
@@ -103,18 +103,19 @@ def candidates(**params: Any) -> Iterator[tuple[str, Any]]:
     for lam, beta in GRID:
         yield "ELR", AveragedELR(lam=lam, beta=beta, **params)
     for lam in LAMS:
-        yield "ELR+", ELRPlusClassifier(lam=lam, **params)
+        yield "ELR+", ELRPlusClassifier(lam=lam, mixup_alpha=1.0, **params)  # before it read the rows
 
 
-def runs(sets: Sequence[str]) -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, Any]]]]:
-    """Settings of every run, and what carries it out."""
+def runs(sets: Sequence[str]) -> Iterator[robustness.Run]:
+    """Every run."""
     for name in sets:
         rows, make, all_labels, shared = PROBLEMS[name]
         for labels in all_labels:
             for seed in SEEDS:
                 for method, estimator in candidates(**shared, random_state=seed):
                     wanted = robustness.settings(name, labels, method, seed, estimator, rows)
-                    yield wanted, lambda e=estimator, run=(labels, seed), make=make: measure(e, make(*run))
+                    unset = defaults(estimator)
+                    yield wanted, lambda e=estimator, run=(labels, seed), make=make: measure(e, make(*run)), unset
 
 
 def print_tables(lines: Sequence[dict[str, Any]]) -> None:
@@ -160,8 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     done = read_rows(LINES)
     shown: list[dict[str, Any]] = []
-    for wanted, work in runs(options.sets):
-        line = robustness.find(done, wanted)
+    for wanted, work, unset in runs(options.sets):
+        line = robustness.find(done, wanted, unset)
         if line is None and not options.table:
             line = {
                 "settings": wanted,

@@ -173,9 +173,9 @@ def settings(name: str, labels: str, method: str, seed: int, estimator: Any, n: 
     return {"set": name, "rows": n, "labels": labels, "method": method, "seed": seed, "params": params}
 
 
-def find(lines: Sequence[dict[str, Any]], run: dict[str, Any]) -> dict[str, Any] | None:
-    """The last line with these settings."""
-    return next((line for line in reversed(lines) if benchmark.find([line["settings"]], run)), None)
+def find(lines: Sequence[dict[str, Any]], run: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any] | None:
+    """The last line with these settings; a parameter that came after it must be at its default."""
+    return next((line for line in reversed(lines) if benchmark.find([line["settings"]], run, defaults)), None)
 
 
 def environment() -> dict[str, str]:
@@ -189,10 +189,14 @@ def environment() -> dict[str, str]:
 # -- Runs and table ---------------------------------------------------------------------------------------------------
 
 
+Run = tuple[dict[str, Any], Callable[[], dict[str, Any]], dict[str, Any]]
+"""Settings, what carries it out, and the defaults of the method's parameters."""
+
+
 def runs(
     sets: Sequence[str], methods: Sequence[str] | None = None, seeds: Sequence[int] | None = None
-) -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, Any]]]]:
-    """Settings of every run and what carries it out, set by set, noise by noise, method by method."""
+) -> Iterator[Run]:
+    """Every run, set by set, noise by noise, method by method."""
     for name in sets:
         problem = PROBLEMS[name]
         for labels in problem.labels:
@@ -201,15 +205,15 @@ def runs(
                     yield run(name, labels, method, seed)
 
 
-def run(name: str, labels: str, method: str, seed: int) -> tuple[dict[str, Any], Callable[[], dict[str, Any]]]:
-    """Settings of one run, and what carries it out."""
+def run(name: str, labels: str, method: str, seed: int) -> Run:
+    """One run."""
     problem = PROBLEMS[name]
     if method == OUT_OF_FOLD:
         wanted = settings(name, labels, method, seed, None, problem.rows)
-        return wanted, lambda: measure_out_of_fold(problem.split(labels, seed))
+        return wanted, lambda: measure_out_of_fold(problem.split(labels, seed)), {}
     estimator = METHODS[method](**problem.shared, random_state=seed)
     wanted = settings(name, labels, method, seed, estimator, problem.rows)
-    return wanted, lambda: measure(estimator, problem.split(labels, seed))
+    return wanted, lambda: measure(estimator, problem.split(labels, seed)), benchmark.defaults(estimator)
 
 
 COLUMNS = {
@@ -230,8 +234,8 @@ def collect() -> dict[tuple[str, str, str], list[dict[str, Any]]]:
     found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     names = {line["settings"]["set"] for line in lines}
     for name in [n for n in PROBLEMS if n in names]:
-        for wanted, _ in runs([name], methods=[*METHODS, OUT_OF_FOLD]):
-            line = find(lines, wanted)
+        for wanted, _, defaults in runs([name], methods=[*METHODS, OUT_OF_FOLD]):
+            line = find(lines, wanted, defaults)
             if line is not None:
                 found.setdefault((name, wanted["labels"], wanted["method"]), []).append(line)
     return found
@@ -321,10 +325,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(TABLE.read_text())
         return
     done = read_rows(LINES)
-    for wanted, work in runs(options.sets, options.methods, options.seeds):
+    for wanted, work, defaults in runs(options.sets, options.methods, options.seeds):
         if options.labels and wanted["labels"] not in options.labels:
             continue
-        line = find(done, wanted)
+        line = find(done, wanted, defaults)
         if line is None:
             line = {"settings": wanted, "result": isolated(work), "environment": environment()}
             append_row(LINES, line)

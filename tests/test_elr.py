@@ -336,9 +336,19 @@ def test_elr_plus_without_mixup_takes_what_cannot_be_mixed():
     y = np.arange(40) % 2
     params = {"module": Tokens, "dtype": None, "max_epochs": 2, "device": "cpu", "random_state": 0}
     clf = ELRPlusClassifier(mixup_alpha=0, **params).fit(X, y)
-    assert clf.predict_proba(X).shape == (40, 2)
+    np.testing.assert_array_equal(clf.predict_proba(X), ELRPlusClassifier(**params).fit(X, y).predict_proba(X))
     with pytest.raises(ValueError, match=r"mixup takes floating tensors, got x of torch\.int64"):
-        ELRPlusClassifier(**params).fit(X, y)
+        ELRPlusClassifier(mixup_alpha=0.4, **params).fit(X, y)
+
+
+@pytest.mark.parametrize(("shape", "alpha"), [((120, 9), 0.4), ((120, 1, 9, 9), 1.0)])
+def test_elr_plus_mixes_rows_less_than_images(shape, alpha):
+    X, y = np.random.default_rng(0).normal(size=shape), np.arange(120) % 3
+    params = {"module": "mlp", "max_epochs": 2, "random_state": 0, "device": "cpu"}
+    proba = [ELRPlusClassifier(mixup_alpha=a, **params).fit(X, y).predict_proba(X) for a in ("auto", alpha, 0.1)]
+    np.testing.assert_array_equal(proba[0], proba[1])
+    assert np.abs(proba[0] - proba[2]).max() > 1e-3
+    assert ELRPlusClassifier.from_paper("cifar100").mixup_alpha == 1
 
 
 def test_oracle_8_noise_of_the_published_tables():
@@ -579,5 +589,5 @@ def test_oracle_10_mixtures(mixture, max_epochs, seeds, lam, beta, accuracy):
 def test_oracle_10_elr_plus(lam, accuracy):
     split = gaussian_mixture(0, **MEDIUM)
     settings = {"module": "mlp", "module__depth": 1, "batch_size": 64, "lr_schedule": "constant", "max_epochs": 60}
-    elr = ELRPlusClassifier(**settings, lam=lam, random_state=0).fit(split.X, split.given)
+    elr = ELRPlusClassifier(**settings, mixup_alpha=1.0, lam=lam, random_state=0).fit(split.X, split.given)
     assert elr.score(split.X_test, split.y_test) == pytest.approx(accuracy, abs=0.05)

@@ -1,0 +1,129 @@
+"""What the benchmark taught, settled where it does no harm: defaults that read the data, chosen on rows of their own.
+
+::
+
+    python -m benchmarks.rules                         # what is not stored yet, then the table
+    python -m benchmarks.rules --questions bank --seeds 100
+    python -m benchmarks.rules --table                 # run nothing
+
+The core suite shows where a default is weak; choosing a better one there would be choosing on the test rows. So the
+candidates meet on 3000 rows of each set's *training* part, split 70 : 30 by seeds 100 to 102 with the right labels of
+the smaller part to score, and the core suite reports on other rows and seeds. Iris and wine stand for tables of a
+hundred rows. A run is one line of ``docs/benchmarks/results/rules.jsonl`` and is not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sklearn.datasets import load_digits, load_iris, load_wine
+
+from robustlabels import (
+    CrossEntropyClassifier,
+    ELRClassifier,
+    ELRPlusClassifier,
+    GCEClassifier,
+    MOITClassifier,
+    datasets,
+)
+from robustlabels.augment import ColumnCorruption
+from robustlabels.benchmark import Problem, run_benchmark
+
+LINES = Path(__file__).parents[1] / "docs" / "benchmarks" / "results" / "rules.jsonl"
+SEEDS = (100, 101, 102)
+
+
+def _table(load: Callable[..., Any], name: str) -> datasets.NoisyDataset:
+    X, y = load(return_X_y=True)
+    X = X.astype("float32")
+    return datasets.NoisyDataset(name, X, y, {}, X[:0], y[:0], tuple(map(str, sorted(set(y)))))
+
+
+def _training_part(load: Callable[[], datasets.NoisyDataset], name: str) -> datasets.NoisyDataset:
+    data = load()
+    X, y = data.X_train, data.y_train
+    return datasets.NoisyDataset(name, X, y, data.y_noisy, X[:0], y[:0], data.class_names)
+
+
+def _problem(name: str, load: Callable[[], Any], rows: int, *noise: str, real: bool = True, **more: Any) -> Problem:
+    return Problem(name, f"{rows} rows", functools.cache(load), rows, noise, noise if real else (), **more)
+
+
+# Small tables, digits, and the training parts of the sets with real errors. Number of classes, problem.
+PROBLEMS: dict[str, tuple[int, Problem]] = {
+    "iris": (3, _problem("iris", lambda: _table(load_iris, "iris"), 105, "clean", "sym40", real=False)),
+    "wine": (3, _problem("wine", lambda: _table(load_wine, "wine"), 124, "clean", "sym40", real=False)),
+    "digits": (10, _problem("digits", lambda: _table(load_digits, "digits"), 1257, "sym40", "pair40", real=False)),
+    "news": (4, _problem("news", lambda: _training_part(datasets.load_noisyag_news, "news"), 3000, "human")),
+    "trec": (6, _problem("trec", lambda: _training_part(datasets.load_trec, "trec"), 3000, "majority_vote")),
+    "features": (
+        10,
+        _problem(
+            "features", lambda: _training_part(datasets.load_cifar10_features, "features"), 3000, "aggre", "worse"
+        ),
+    ),
+}
+LARGE = ("digits", "news", "trec", "features")
+
+# What is asked: where, and the candidates for so many rows and classes.
+QUESTIONS: dict[str, tuple[Sequence[str], Callable[[int, int], dict[str, Any]]]] = {
+    "bank": (
+        LARGE,
+        lambda rows, n_classes: {
+            "MOIT, bank of all rows": MOITClassifier(memory_size=2 * (rows // 2)),
+            "MOIT, bank of 200 a class": MOITClassifier(memory_size=min(2 * (rows // 2), 200 * n_classes)),
+        },
+    ),
+    "mixup": (
+        tuple(PROBLEMS),
+        lambda rows, n_classes: {
+            f"ELR+, mixup_alpha={alpha:g}": ELRPlusClassifier(mixup_alpha=alpha) for alpha in (1.0, 0.4, 0.2, 0.0)
+        },
+    ),
+    "views": (
+        LARGE,
+        lambda rows, n_classes: {
+            f"{name}, {'no views' if not rate else f'{rate:.0%} of the entries'}": make(
+                augment=ColumnCorruption(rate) if rate else None
+            )
+            for name, make, rates in (
+                ("CE", CrossEntropyClassifier, (0, 0.2, 0.4)),
+                ("GCE", GCEClassifier, (0, 0.2, 0.4)),
+                ("ELR", ELRClassifier, (0, 0.1, 0.2)),
+            )
+            for rate in rates
+        },
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.rules", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--questions", nargs="+", choices=list(QUESTIONS), default=list(QUESTIONS))
+    parser.add_argument("--sets", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    options = parser.parse_args(arguments)
+    for seed in () if options.table else options.seeds:
+        for question in options.questions:
+            sets, candidates = QUESTIONS[question]
+            for name in (name for name in sets if name in options.sets):
+                n_classes, problem = PROBLEMS[name]
+                run_benchmark(
+                    candidates(problem.rows, n_classes), data=problem, seeds=[seed], results=LINES, curve=False
+                )
+    sys.path.insert(0, str(LINES.parents[2]))
+    import make_tables
+
+    print(make_tables.rules())
+
+
+if __name__ == "__main__":
+    main()
