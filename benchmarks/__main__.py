@@ -21,7 +21,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     harness.pin()  # before numpy is imported
-    from benchmarks import confident, functions, influence, memory, moit, sanm, training  # noqa: F401 - they register themselves
+    from benchmarks import (  # noqa: F401 - they register themselves
+        confident,
+        epochs,
+        functions,
+        influence,
+        memory,
+        moit,
+        sanm,
+        training,
+    )
 
     if options.command == "list":
         for name in harness.REGISTRY:

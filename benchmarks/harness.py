@@ -254,18 +254,41 @@ def compare(
     rounds, budget
         As for :func:`interleave`.
     """
-    (base_name, _), (other_name, _) = base, other
-    seconds = interleave(dict([base, other]), rounds, budget)
     at_least = overhead is None
-    above, below = (base_name, other_name) if at_least else (other_name, base_name)
+    seconds = interleave(dict([base, other]), rounds, budget)
+    return _quotient(case, seconds, base[0], other[0], at_least, speedup if at_least else overhead)
+
+
+def costs(
+    case: str, base: tuple[str, Candidate], others: dict[str, Candidate], *, rounds: int = 11, budget: float = 30.0
+) -> list[Ratio]:
+    """Time many candidates beside one base, all of them in every round: each other / base, without targets.
+
+    Parameters
+    ----------
+    case : str
+    base : (str, callable)
+    others : dict of callables
+    rounds, budget
+        As for :func:`interleave`.
+    """
+    seconds = interleave({**dict([base]), **others}, rounds, budget)
+    return [_quotient(case, seconds, base[0], other, at_least=False) for other in others]
+
+
+def _quotient(
+    case: str, seconds: dict[str, list[float]], base: str, other: str, at_least: bool, target: float | None = None
+) -> Ratio:
+    """Base / other where more is better, else other / base, round by round."""
+    above, below = (base, other) if at_least else (other, base)
     return Ratio(
         case=case,
         sides=f"{above} / {below}",
         values=[a / b for a, b in zip(seconds[above], seconds[below], strict=True)],
         at_least=at_least,
-        target=speedup if at_least else overhead,
-        noisy=max(seconds[base_name]) / min(seconds[base_name]) > NOISY,
-        seconds={name: statistics.median(times) for name, times in seconds.items()},
+        target=target,
+        noisy=max(seconds[base]) / min(seconds[base]) > NOISY,
+        seconds={name: statistics.median(seconds[name]) for name in (base, other)},
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from benchmarks.harness import Ratio, benchmark
@@ -38,6 +41,16 @@ def peak() -> int:
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def forget_peak() -> int:
+    """Give freed blocks back and let the peak start at what is held now, where the system can; bytes that are held."""
+    gc.collect()
+    with suppress(AttributeError, OSError, TypeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
+    with suppress(OSError):  # not Linux: the peak stays what it was
+        Path("/proc/self/clear_refs").write_text("5")
+    return peak()
 
 
 def measure(name: str, n: int) -> dict[str, int]:

@@ -119,8 +119,9 @@ def moit(quick: bool) -> Iterator[Ratio]:
     x = x.astype(np.float32)
     dtype = "bfloat16" if has_bfloat16() else "float32"
     module = seeded(PlainCNN)
-    base = classifier(CrossEntropyClassifier, module, precision=dtype, augment="strong")
-    other = classifier(MOITClassifier, module, precision=dtype, correction_start=0, memory_start=0, memory_size=2_000)
+    how = {"precision": dtype, "augment": "strong"}
+    base = classifier(CrossEntropyClassifier, module, **how)
+    other = classifier(MOITClassifier, module, correction_start=0, memory_start=0, memory_size=2_000, **how)
     yield compare(
         f"PlainCNN, {dtype}",
         ("cross-entropy", epochs_of(base, x, y)),

@@ -47,7 +47,7 @@ def missed() -> str:
         if verdict == "missed"
     ]
     for name, ratio in measured:
-        if ratio["verdict"] in ("missed", "noisy"):
+        if ratio["target"] and ratio["verdict"] in ("missed", "noisy"):
             noisy = " The machine was too noisy to say for sure." if ratio["verdict"] == "noisy" else ""
             reason = f" {REASONS[name]}" if name in REASONS else ""
             found.append(
@@ -82,7 +82,17 @@ def robustness() -> str:
 def benchmarks() -> str:
     """Names of the speed benchmarks, and what they compare."""
     sys.path.insert(0, str(DOCS.parent))
-    from benchmarks import confident, functions, harness, influence, memory, moit, sanm, training  # noqa: F401 - they register themselves
+    from benchmarks import (  # noqa: F401 - they register themselves
+        confident,
+        epochs,
+        functions,
+        harness,
+        influence,
+        memory,
+        moit,
+        sanm,
+        training,
+    )
 
     return table(["name", "what is compared"], ([f"``{name}``", harness.summary(name)] for name in harness.REGISTRY))
 
@@ -96,10 +106,11 @@ def ratio_lines() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def ratios() -> str:
-    """Speed and memory."""
+    """Speed and memory, but for ``epochs``, which has a table of its own."""
     rows = [
         [f"``{name}``", ratio["case"], ratio["ratio"], spread(ratio), goal(ratio), ratio["verdict"] or ""]
         for name, ratio in ratio_lines()
+        if name != "epochs"
     ]
     if not rows:
         return NOTHING
@@ -118,45 +129,91 @@ def spread(ratio: dict[str, Any]) -> str:
 
 
 def goal(ratio: dict[str, Any]) -> str:
-    """The target in words."""
-    return (ratio["target"] or "").replace(">=", "at least").replace("<=", "at most")
+    """The target in words; a dash where there is none."""
+    return (ratio["target"] or "\N{EN DASH}").replace(">=", "at least").replace("<=", "at most")
+
+
+def epochs() -> str:
+    """An epoch of every method over one of cross-entropy: a row a method, a column a network."""
+    cells: dict[str, dict[str, str]] = {}
+    for name, ratio in ratio_lines():
+        if name == "epochs":
+            method = ratio["ratio"].partition(" / ")[0]
+            noisy = ", noisy" if ratio["verdict"] == "noisy" else ""
+            cells.setdefault(method, {})[ratio["case"]] = spread(ratio) + noisy
+    cases = list(dict.fromkeys(case for row in cells.values() for case in row))
+    rows = [[method, *(row.get(case, "") for case in cases)] for method, row in cells.items()]
+    return table(["", *cases], rows) if rows else NOTHING
+
+
+def scaling() -> str:
+    """How seconds and memory grow with rows, classes and columns."""
+    sys.path.insert(0, str(DOCS.parent))
+    from benchmarks.scaling import STEEPER, TASKS, curves
+
+    stored = [line for line in lines() if "scaling" in line]
+    found = curves(stored)
+    if not found:
+        return NOTHING
+    rows = [
+        [
+            TASKS[curve.task].title,
+            f"{curve.axis} = {curve.sizes[0]:,} to {curve.sizes[-1]:,}",
+            ", ".join(f"{axis} = {size:,}" for axis, size in TASKS[curve.task].base.items() if axis != curve.axis),
+            " to ".join(f"{seconds:.2g}" for seconds in (curve.seconds[0], curve.seconds[-1])),
+            f"{curve.slope:.2f}",
+            f"{curve.last_slope:.2f}",
+            f"{curve.expected:g}",
+            " to ".join(f"{mib:.0f}" for mib in (curve.extra_mib[0], curve.extra_mib[-1])),
+        ]
+        for curve in found
+    ]
+    steeper = [f"{TASKS[curve.task].title} along {curve.axis}" for curve in found if curve.steeper]
+    note = f"Steeper than expected by more than {STEEPER:g}, over all sizes or between the last two: "
+    where = sorted({f"{line['machine']['cpu']}, torch {line['versions']['torch']}, one thread" for line in stored})
+    head = ["", "along", "at", "CPU seconds", "slope", "last two sizes", "expected, at most", "MiB beyond the inputs"]
+    return f"{table(head, rows)}\n\n{note}{'; '.join(steeper) or 'none'}.\n\nMeasured on: {'; '.join(where)}."
 
 
 def cifar10() -> str:
-    """CIFAR-10 at full size."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    """CIFAR-10 at full size: a row for what differs in anything but the seed."""
+    sys.path.insert(0, str(DOCS.parent))
+    from benchmarks.cifar10 import departures, is_papers, published
+
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for line in lines():
         if line.get("benchmark") == "cifar10":
-            asked = line.get("paper_epochs", line["epochs"])
-            epochs = f"{line['epochs']} epochs"
-            if line.get("max_epochs", asked) < asked:
-                epochs = f"{line['max_epochs']} epochs instead of {asked}"
-            what = (line["method"], line["noise"], line["module"], epochs, line["rows_trained"], line["device"])
-            groups.setdefault(what, []).append(line)
+            asked = line["paper_epochs"]
+            short = f" instead of {asked}" if line["max_epochs"] < asked else ""
+            setting = [] if line["setting"] == "default" else [f"``--setting {line['setting']}``"]
+            changed = [f"{name} = {value}" for name, value in departures(line).items() if name != "module"]
+            what = [line["module"], *setting, f"{line['epochs']} epochs{short}", f"{line['rows_trained']:,} rows"]
+            where = line["device"] + ("" if line["precision"] == "bfloat16" else f", {line['precision']}")
+            row = (line["method"], line["noise"], ", ".join([*what, *changed]), where)
+            groups.setdefault(row, []).append(line)
     rows = []
-    for (method, noise, module, epochs, n, device), group in groups.items():
-        theirs = group[-1]["published"]
-        published = "" if theirs is None else f"{theirs['accuracy']:.2f}"
+    for (method, noise, what, device), group in groups.items():
+        theirs = None
+        if is_papers(group[-1]):
+            theirs = published(method, noise, group[-1]["setting"])
+        printed = ""
         if theirs is not None:
-            published += "" if theirs["spread"] is None else f" ± {theirs['spread']:.2f}"
-            published += f" ({theirs['epoch']})" if "epoch" in theirs else ""
-        rows.append(
-            [
-                method,
-                noise,
-                f"{module}, {epochs}, {n:,} rows",
-                str(len({line["seed"] for line in group})),
-                *(mean_sd([100 * line[key] for line in group], 2) for key in ("test_last", "test_best_valid")),
-                published,
-                mean_sd([line["detection_ap"] for line in group if line["detection_ap"] is not None], 3),
-                mean_sd([line["seconds_per_epoch"] for line in group], 2),
-                device,
-            ]
+            printed = f"{theirs['accuracy']:.2f}" + ("" if theirs["spread"] is None else f" ± {theirs['spread']:.2f}")
+            printed += f" ({theirs['epoch']})"
+        last, best = (
+            mean_sd([100 * line[key] for line in group if line[key] is not None], 2)
+            for key in ("test_last", "test_best_valid")
         )
+        seconds = mean_sd([line["seconds_training"] for line in group], 0)
+        if "--setting fast" in what:
+            seconds = mean_sd([line["seconds_training"] for line in group], 1)
+        found = mean_sd([line["detection_ap"] for line in group if line["detection_ap"] is not None], 3)
+        seeds = str(len({line["seed"] for line in group}))
+        epoch = mean_sd([line["seconds_per_epoch"] for line in group], 2)
+        rows.append([method, noise, what, seeds, last, best, printed, found, epoch, seconds, device])
     head = ["method", "labels", "network", "seeds", "last epoch, %", "best noisy-validation epoch, %"]
-    return (
-        table([*head, "published, % (epoch)", "suspects' AP", "seconds an epoch", "device"], rows) if rows else NOTHING
-    )
+    head += ["published, % (epoch)", "suspects' AP", "seconds an epoch", "seconds of training", "device"]
+    return table(head, rows) if rows else NOTHING
 
 
 WRONG = {
@@ -177,33 +234,77 @@ def wrong_labels(noise: str) -> str:
 
 
 def published() -> str:
-    """What the papers print of CIFAR-10, with their noise and the epoch it is of, beside ours."""
+    """What the papers print of CIFAR-10, with their noise and the epoch it is of, beside ours of the same settings."""
     sys.path.insert(0, str(DOCS.parent))
-    from benchmarks.cifar10 import PUBLISHED, published
+    from benchmarks.cifar10 import BAR, PUBLISHED, departures, is_papers, published, suite_hours
 
-    ours: dict[tuple[str, str, bool], list[float]] = {}
-    for line in lines():
-        if line.get("benchmark") == "cifar10" and line.get("max_epochs", 0) >= line.get("paper_epochs", 0):
-            cosine = str(line.get("setting")).endswith("cosine")
-            ours.setdefault((line["method"], line["noise"], cosine), []).append(100 * line["test_last"])
+    stored = [line for line in lines() if line.get("benchmark") == "cifar10"]
+    ours: dict[tuple[str, str, bool], list[dict[str, Any]]] = {}
+    for line in filter(is_papers, stored):
+        ours.setdefault((line["method"], line["noise"], line["setting"].endswith("cosine")), []).append(line)
     rows = []
     for (name, noise), (accuracy, spread) in sorted(PUBLISHED.items(), key=lambda item: item[0][1]):
         method, _, setting = name.partition(" ")
         theirs = published(method, noise, f"elr-{setting}" if setting else None)
         epoch = theirs["epoch"].replace("unread", "not known")
         printed = f"{accuracy:.2f}" + ("" if spread is None else f" ± {spread:.2f}")
-        mine = mean_sd(ours.get((method, noise, bool(setting)), []), 2) or "not run yet"
-        rows.append([f"``{noise}``", wrong_labels(noise), name, theirs["module"] or "", printed, epoch, mine])
-    head = [
-        "labels",
-        "which, and how many are wrong",
-        "method",
-        "network",
-        "published, %",
-        "at the epoch",
-        "ours, last, %",
+        mine = ours.get((method, noise, bool(setting)), [])
+        with_ = sorted({f"{line['module']}, {line['rows_trained']:,} rows" for line in mine})
+        last = mean_sd([100 * line["test_last"] for line in mine], 2) or "not run yet"
+        rows.append(
+            [f"``{noise}``", wrong_labels(noise), name, theirs["module"] or "", printed, epoch, last, "; ".join(with_)]
+        )
+    head = ["labels", "which, and how many are wrong", "method", "network", "published, %", "at the epoch"]
+    head += ["ours, last, %", "our network"]
+    reached = [
+        f"{line['method']} {100 * line['test_last']:.2f} % in {line['seconds_training']:.1f} s (seed {line['seed']})"
+        for line in stored
+        if (line["setting"], line["noise"], line["rows_asked"]) == ("fast", BAR["noise"], None)
+        and BAR["device"] in line["device"]
+        and not departures(line)
     ]
-    return table(head, rows)
+    bar = (
+        f"The bar for ``--setting fast`` is ELR*'s published {BAR['accuracy']:.2f} % under ``{BAR['noise']}``, at the "
+        f"last epoch, in {BAR['seconds']:g} seconds of training on one {BAR['device']}; compilation and test passes "
+        f"are counted apart. Measured: {'; '.join(reached) or 'not yet, no GPU was at hand'}."
+    )
+    hours = f"All of ``--suite`` takes about {suite_hours():.1f} hours on one H200, by arithmetic, give or take 35 %."
+    return f"{table(head, rows)}\n\n{bar}\n\n{hours}"
+
+
+def rules_bank() -> str:
+    """MOIT's bank, on rows of their own."""
+    return rules("MOIT")
+
+
+def rules_mixup() -> str:
+    """ELR+'s mixup, on rows of their own."""
+    return rules("ELR+")
+
+
+def rules_views() -> str:
+    """Views for rows of numbers."""
+    return rules("CE", "GCE", "ELR")
+
+
+def rules(*names: str) -> str:
+    """What ``benchmarks/rules.py`` stored of these methods: test accuracy by set and labels, and CPU seconds of all."""
+    from robustlabels.benchmark import read_rows
+
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    columns: dict[str, None] = {}
+    for line in read_rows(RESULTS / "rules.jsonl"):
+        if not names or line["method"].partition(",")[0] in names:
+            column = f"{line['data']}, {line['noise']}"
+            columns[column] = None
+            found.setdefault(line["method"], {}).setdefault(column, []).append(line)
+    body = []
+    for method, cells in found.items():
+        runs = [line for cell in cells.values() for line in cell]
+        scores = [mean_sd([line["test_accuracy"] for line in cells.get(column, ())], 3) for column in columns]
+        seconds = sum(line["cpu_seconds"] for line in runs) / len(runs)
+        body.append([method.partition(", ")[2] if len(names) == 1 else method, *scores, f"{seconds:.0f}"])
+    return table(["", *columns, "CPU s a run"], body) if body else NOTHING
 
 
 def core() -> str:
@@ -246,17 +347,23 @@ AP = "suspects' AP"
 
 def which_method() -> str:
     """What to take: the best methods of the core suite by kind of data and noise, beside cross-entropy."""
-    from robustlabels.benchmark import PROBLEMS, read_rows, summarise
+    from robustlabels.benchmark import PROBLEMS, common_seeds, read_rows, summarise
 
-    rows = read_rows(RESULTS / "core.jsonl")
-    if not rows:
+    stored = read_rows(RESULTS / "core.jsonl")
+    if not stored:
         return NOTHING
+    rows = common_seeds(stored)
     scores = {data: PROBLEMS[data].score if data in PROBLEMS else "test_accuracy" for data in KINDS}
     ran: dict[tuple[str, ...], set[str]] = {}  # methods, by set and by set and noise
     for row in rows:
         for where in (row["data"],), (row["data"], row["noise"]):
             ran.setdefault(where, set()).add(row["method"])
-    lines, unfinished = [], []
+    lines = []
+    unfinished = [
+        f"{KINDS.get(data, data)} ({noise})"
+        for data, noise in dict.fromkeys((row["data"], row["noise"]) for row in stored)
+        if (data, noise) not in ran
+    ]
     for its in summarise(rows).details:
         data, _, noise = its.title.partition(", ")
         if ran[data,] != ran[data, noise]:
@@ -270,10 +377,10 @@ def which_method() -> str:
             lines.append([what, noise, *choices(found)])
     seeds = sorted({row["seed"] for row in rows})
     note = (
-        f"Made by ``python -m robustlabels benchmark core``, {len(seeds)} seed(s), every method with its defaults: "
-        "test score at the last epoch, mean ± sd (one seed where no sd stands), and CPU time as a multiple of "
-        "cross-entropy's. Two methods less than "
-        "a standard deviation apart are as good as each other."
+        f"Made by ``python -m robustlabels benchmark core``, {len(seeds)} seed(s), every method with its defaults "
+        "(those named *views* with stronger augmentation): test score at the last epoch, mean ± sd (one seed where no "
+        "sd stands), and CPU time as a multiple of cross-entropy's. All methods of a line are compared on the same "
+        "seeds. Two methods less than a standard deviation apart are as good as each other."
     )
     if unfinished:
         note += f" Left out until every method has run there: {', '.join(unfinished)}."
@@ -646,6 +753,29 @@ def candidates() -> str:
         for some in (noisy, clean)
         if some
     )
+
+
+def core_missed() -> str:
+    """Where methods of the core suite score less than cross-entropy or logistic regression."""
+    from robustlabels.benchmark import behind, read_rows
+
+    rows = read_rows(RESULTS / "core.jsonl")
+    if not rows:
+        return NOTHING
+    return "\n".join(
+        f"* {where}: below cross-entropy: {below_ce or 'not compared'}; below logistic regression: "
+        f"{below_lr or 'not compared'}."
+        for where, below_ce, below_lr in behind(rows, ("CE", "LR")).rows
+    )
+
+
+def costs() -> str:
+    """CPU time of every method of the core suite over cross-entropy's."""
+    from robustlabels.benchmark import costs, read_rows
+
+    rows = read_rows(RESULTS / "core.jsonl")
+    found = costs(rows)
+    return table(found.head, found.rows) if rows else NOTHING
 
 
 # --- rst --------------------------------------------------------------------------------------------------------------
