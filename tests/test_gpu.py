@@ -220,6 +220,14 @@ def test_convolutions_run_in_bfloat16_and_channels_last(images, cls, device):
     assert exact.score(X_test, y_test) > 0.85
 
 
+@gpu
+def test_the_fast_net_trains_compiled(images, device):
+    X, y, X_test, y_test = images
+    compiled = {"module": "fast", "compile": True, "precision": "bfloat16", "batch_size": 50, "max_epochs": 10}
+    clf = small_cnn(CrossEntropyClassifier, device, **compiled).fit(X, y)  # a loss that is no number is an error
+    assert clf.score(X_test, y_test) > 0.8
+
+
 @both
 def test_tables_stay_in_float32(digits, device):
     X, y, *_ = digits

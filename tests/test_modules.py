@@ -2,7 +2,9 @@
 
 import copy
 import functools
+import os
 import pickle
+import shutil
 import warnings
 from types import SimpleNamespace
 
@@ -158,6 +160,35 @@ def test_fast_nets_convolutions_pass_their_input_through_at_first():
     first = FastConvNet(3, 10, width=32).body[0]
     x = torch.randn(2, 24, 6, 6)
     torch.testing.assert_close(first(x)[:, :24], x)
+
+
+def test_fast_net_takes_the_largest_value_of_every_channel():
+    net, maps = FastConvNet(3, 5, width=8), []
+    net.body.register_forward_hook(lambda module, args, out: maps.append(out))
+    logits = net(torch.rand(2, 3, 32, 32))
+    assert maps[0].shape == (2, 32, 4, 4)
+    torch.testing.assert_close(logits, net.head(maps[0].amax((2, 3)) / 9))
+
+
+@pytest.mark.slow  # half a minute of a C++ compiler
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler")
+def test_fast_net_compiled_in_bfloat16_has_finite_gradients():
+    torch.manual_seed(0)
+    net = FastConvNet(3, 10, width=8)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.85)
+    x, y = torch.rand(64, 3, 8, 8).contiguous(memory_format=torch.channels_last), torch.arange(64) % 10
+    compiled = torch.compile(net)
+    losses = []
+    for _ in range(5):
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = compiled(x)
+        loss = F.cross_entropy(logits.float(), y)
+        optimizer.zero_grad()
+        loss.backward()
+        assert all(p.grad.isfinite().all() for p in net.parameters())
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses == sorted(losses, reverse=True)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "preact_resnet18"])
