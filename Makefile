@@ -7,7 +7,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: all venv demo test slow lint types docs benchmark oldest
+.PHONY: all venv demo test slow lint types docs smoke benchmark oldest
 
 all: lint types test docs
 
@@ -37,6 +37,10 @@ types: venv
 
 docs: venv
 	$(BIN)/sphinx-build -W -n -b html docs docs/_build/html
+
+smoke: venv  ## every method of the comparison once, on digits; fails if one of them does
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	$(BIN)/python -m robustlabels benchmark smoke --jobs 2 --results "$$folder/smoke.jsonl"
 
 benchmark: venv  ## speed ratios
 	$(BIN)/python -m benchmarks run all

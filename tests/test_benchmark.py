@@ -20,14 +20,32 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from robustlabels import CrossEntropyClassifier, ELRClassifier, ELRPlusClassifier, MOITPlusClassifier, benchmark
+import robustlabels
+from benchmarks import harness, robustness, scaling
+from benchmarks.epochs import groups, methods
+from benchmarks.nets import PlainMLP
+from benchmarks.training import bare_loop, classifier, epochs_of, seeded
+from robustlabels import (
+    CrossEntropyClassifier,
+    ELRClassifier,
+    ELRPlusClassifier,
+    MOITClassifier,
+    MOITPlusClassifier,
+    benchmark,
+)
 from robustlabels.__main__ import main
+from robustlabels.base import BaseNoisyLabelClassifier
 from robustlabels.benchmark import (
     METHODS,
     PROBLEMS,
     SUITES,
+    Method,
     Problem,
     append_row,
+    behind,
+    common_seeds,
+    costs,
+    defaults,
     find,
     make_split,
     measure,
@@ -39,6 +57,7 @@ from robustlabels.benchmark import (
     summarise,
 )
 from robustlabels.datasets import NoisyDataset
+from robustlabels.moit import MOITObjective
 from robustlabels.noise import InstanceDependentNoise, SymmetricNoise
 
 ROOT = Path(__file__).parents[1]
@@ -183,6 +202,73 @@ def test_f1_of_two_classes_is_of_the_second(toy):
     assert measure(DummyClassifier(strategy="most_frequent"), later)["test_f1"] == 0  # whatever they are called
 
 
+class Scored(Mine):
+    """Has scores, as told, and no mask."""
+
+    def __init__(self, scores=1.0, random_state=None):
+        self.scores, self.random_state = scores, random_state
+
+    shift = 0
+    log = None
+
+    def fit(self, X, y):
+        self.noise_scores_ = (
+            np.full(len(X), self.scores) if self.scores > 2 else (X[:, :3].argmax(1) != y) * self.scores
+        )
+        return super().fit(X, y)
+
+
+def test_scores_need_no_mask(toy):
+    result = measure(Scored(), make_split(toy, "sym20", seed=0))
+    assert result["average_precision"] > 0.7
+    assert not {"precision", "recall", "estimated_rate", "no_detection"} & set(result)
+    assert 0.15 < result["mean_score"] < 0.3
+
+
+def test_what_is_wrong_with_the_scores_costs_no_accuracy(toy):
+    split = make_split(toy, "sym20", seed=0)
+    result = measure(Scored(np.inf), split)
+    assert result["test_accuracy"] > 0.9
+    assert result["no_detection"] == "ValueError: noise_scores must be finite, got inf in row 0."
+    assert not {"average_precision", "mean_score"} & set(result)
+
+    class Broken(KNeighborsClassifier):
+        def predict_proba(self, X):
+            raise RuntimeError("no probabilities today")
+
+    result = measure(Broken(5), split)
+    assert result["no_detection"] == "RuntimeError: no probabilities today"
+    assert result["test_accuracy"] > 0.8
+    (table,) = summarise([made("mine", 0, result["test_accuracy"], **result)]).details
+    assert table.notes == ["mine: suspects not measured, RuntimeError: no probabilities today"]
+
+
+def test_labels_that_are_all_wrong(toy):
+    split = make_split(toy, "clean", seed=0)
+    split = replace(split, given=(split.true + 1) % 3)
+    result = measure(KNeighborsClassifier(5), split)
+    assert (result["true_rate"], result["test_accuracy"] < 0.2) == (1, True)
+    assert result["no_detection"].startswith("all 240 labels are wrong")
+    assert result["estimated_rate"] < 0.2
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_what_is_known_of_a_problem_is_so(name):
+    problem = PROBLEMS[name]
+    try:
+        first, second = (problem.split(problem.noise[0], seed) for seed in (0, 1))
+    except FileNotFoundError:
+        pytest.skip("not on this machine")
+    assert len(first.y_test) == problem.test_rows
+    assert len(first.X) == problem.rows
+
+    def pairs(split):
+        rows = split.X.reshape(len(split.X), -1)
+        return sorted(zip(map(bytes, np.ascontiguousarray(rows)), split.given.tolist(), strict=True))
+
+    assert (pairs(first) == pairs(second)) == problem.fixed
+
+
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
@@ -236,11 +322,94 @@ def test_settings_hold_nested_parameters_and_what_auto_means():
 def test_find_wants_the_same_settings():
     row = {"method": "mine", "seed": 0, "params": {"a": 1}, "test_accuracy": 0.5}
     wanted = {"method": "mine", "seed": 0, "params": {"a": 1, "came_later": None}}
-    assert find([row], wanted) is row
-    assert find([{**row, "error": "no"}], wanted) is None
-    assert find([row], {**wanted, "seed": 1}) is None
-    assert find([row], {**wanted, "params": {"a": 2}}) is None
-    assert find([{**row, "params": {"a": 1, "gone": 3}}], wanted) is None
+    unset = {"a": 0, "came_later": None}
+    assert find([row], wanted, unset) is row
+    assert find([row], wanted) is None
+    assert find([{**row, "error": "no"}], wanted, unset) is None
+    assert find([row], {**wanted, "seed": 1}, unset) is None
+    assert find([row], {**wanted, "params": {"a": 2}}, unset) is None
+    assert find([row], {**wanted, "params": {"a": 1, "came_later": 7}}, unset) is None
+    assert find([row], {**wanted, "params": {"a": 1, "came__inside": None}}, unset) is None
+    assert find([{**row, "params": {"a": 1, "gone": 3}}], wanted, unset) is None
+
+
+def test_find_knows_which_defaults_a_stored_row_may_lack():
+    def wanted(**params):
+        estimator = make_pipeline(StandardScaler(), ELRClassifier(max_epochs=2, **params))
+        return {"params": settings(estimator, 1257)}, defaults(estimator)
+
+    first, unset = wanted()
+    row = {"params": {k: v for k, v in first["params"].items() if not k.endswith(("__lam", "__head", "__with_std"))}}
+    assert find([row], first, unset) is row
+    for other in ({"module__width": 7}, {"optimizer__nesterov": True}, {"lam": 9.0}):
+        assert find([row], *wanted(**other)) is None
+
+
+def test_stored_lines_of_robustness_are_found_the_same_way():
+    wanted, _, unset = robustness.run("digits", "sym40", "ELR", 0)
+    line = {"settings": {**wanted, "params": {k: v for k, v in wanted["params"].items() if k != "head"}}}
+    assert robustness.find([line], wanted, unset) is line
+    assert robustness.find([line], {**wanted, "params": {**wanted["params"], "module__width": 7}}, unset) is None
+    assert robustness.find([line], {**wanted, "params": {**wanted["params"], "head": "mine"}}, unset) is None
+
+
+def test_defaults_are_those_of_every_part():
+    unset = defaults(METHODS["SANM(ELR)"].make().set_params(estimator__lam=9.0, estimator__module__width=5))
+    assert unset["estimator__lam"] == ELRClassifier().lam
+    assert "estimator__module__width" not in unset
+    assert unset["estimator"] is None
+    piped = defaults(make_pipeline(StandardScaler(), Mine(shift=1)))
+    assert "steps" not in piped  # they must be given
+    assert (piped["mine__shift"], piped["memory"]) == (0, None)
+    assert defaults(MOITPlusClassifier())["finetune"] is True
+
+
+def test_a_changed_recipe_runs_again(run, tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    monkeypatch.setitem(METHODS, "LR", Method(lambda: Mine(log), 0.1))
+    (first,) = run(["LR"], seeds=1)
+    assert first["recipe"] == 1
+    old = {k: v for k, v in first.items() if k != "recipe"}  # a row from before there was a recipe
+    (tmp_path / "rows.jsonl").write_text(json.dumps(old) + "\n")
+    assert run(["LR"], seeds=1) == [old]
+    monkeypatch.setitem(METHODS, "LR", Method(lambda: Mine(log), 0.1, recipe=2))
+    (again,) = run(["LR"], seeds=1)
+    assert (again["recipe"], log.read_text().split()) == (2, ["0", "0"])
+    (mine,) = run({"mine": Mine(log)}, seeds=1)
+    assert (mine["recipe"], log.read_text().split()) == (1, ["0", "0", "0"])
+    assert run({"LR": Mine(log)}, seeds=1) == [again]  # what has a known name is as new as that
+
+
+def test_the_estimate_is_of_the_recipe_and_the_rows(capsys, toy, tmp_path, monkeypatch):
+    problem = Problem("toy", "a toy", lambda: toy, 240, ("crowd",), ("crowd",), seconds=100)
+    monkeypatch.setitem(METHODS, "LR", Method(DummyClassifier, 3.0, 30.0, recipe=2))
+    path = tmp_path / "rows.jsonl"
+    append_row(path, {"data": "toy", "method": "LR", "seconds": 7000.0})  # of the first recipe: says nothing now
+    run_benchmark("LR", [problem], seeds=[3], results=path)
+    assert "about 5 min to go" in capsys.readouterr().out
+    append_row(path, {"data": "toy", "method": "LR", "recipe": 2, "seconds": 50.0})
+    run_benchmark("LR", [problem], seeds=[4], results=path)
+    assert "about 25 s to go" in capsys.readouterr().out  # the median with the run before
+    assert METHODS["LR"].times(10_000) == pytest.approx(30)
+    assert METHODS["LR"].times(3162) == pytest.approx(3 * 10**0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["CE, views", "GCE, views"])
+def test_views_are_all_that_is_not_at_its_default(name):
+    with_views = settings(METHODS[name].make(), 1257)
+    plain = settings(METHODS[name.removesuffix(", views")].make(), 1257)
+    assert {k for k in plain if plain[k] != with_views[k]} == {"augment"}
+    assert name in summarise([made(name, 0, 0.5), made("CE", 0, 0.5), made("GCE", 0, 0.5)]).ranks.notes[-1]
+
+
+def test_without_views_to_take_they_are_the_plain_ones():
+    X = np.random.default_rng(0).normal(size=(60, 2, 3, 4, 5)).astype(np.float32)  # no image, no table
+    y = np.arange(60) % 3
+    proba = [
+        runs.configured(METHODS[name].make(), {"max_epochs": 2}, 0, "cpu").fit(X, y).predict_proba(X)
+        for name in ("CE", "CE, views")
+    ]
+    np.testing.assert_array_equal(*proba)
 
 
 def test_a_parameter_that_is_no_number_is_found_again(run):
@@ -333,6 +502,23 @@ def test_other_data_of_the_same_name_are_other_runs(run, toy, tmp_path):
     (changed,) = run_benchmark({"mine": Mine()}, [other], ["sym20"], 1, results=tmp_path / "rows.jsonl", verbose=0)
     assert row["contents"] != changed["contents"]
     assert row["test_accuracy"] > 0.9 > changed["test_accuracy"]
+
+
+@pytest.mark.parametrize("part", ["y_noisy", "X_test", "y_test"])
+def test_other_noisy_labels_and_test_rows_are_other_runs(run, toy, tmp_path, part):
+    (row,) = run({"mine": Mine()}, seeds=1)
+    changed = {"crowd": toy.y_noisy["crowd"][::-1].copy()} if part == "y_noisy" else getattr(toy, part)[::-1].copy()
+    (other,) = run_benchmark(
+        {"mine": Mine()}, [replace(toy, **{part: changed})], ["sym20"], 1, results=tmp_path / "rows.jsonl", verbose=0
+    )
+    assert row["contents"] != other["contents"]
+    assert len(read_rows(tmp_path / "rows.jsonl")) == 2
+    assert run({"mine": Mine()}, seeds=1) == [row]
+
+
+def test_seeds_may_be_an_array(run, tmp_path):
+    rows = run({"mine": Mine()}, seeds=np.arange(2))
+    assert [row["seed"] for row in rows] == [row["seed"] for row in read_rows(tmp_path / "rows.jsonl")] == [0, 1]
 
 
 def test_two_at_a_time_give_what_one_gives(run, tmp_path):
@@ -466,6 +652,7 @@ def test_what_takes_too_long_is_said(toy, capsys):
         ({"noise": ["worse"]}, r"unknown noise 'worse' for digits; there is clean, sym20"),
         ({"noise": ["sym400"]}, r"unknown noise 'sym400' for digits"),
         ({"seeds": 0}, r"seeds must be an integer in \[1, inf\), got 0"),
+        ({"seeds": [0, 1.5]}, r"a seed must be an integer in \[0, inf\), got 1\.5"),
         ({"n_jobs": 0}, r"n_jobs must be an integer in \[1, inf\), got 0"),
     ],
 )
@@ -493,7 +680,7 @@ def made(method, seed, accuracy, noise="sym40", **more):
 
 
 def test_means_are_over_seeds():
-    rows = [made("ELR", 0, 0.9), made("ELR", 1, 0.8), made("CE", 0, 0.7), made("CE", 0, 0.6), made("mine", 2, 0.5)]
+    rows = [made("ELR", 0, 0.9), made("ELR", 1, 0.8), made("CE", 0, 0.7), made("CE", 0, 0.6), made("mine", 0, 0.5)]
     rows += [made("CE", 0, 0.8, noise="pair40")]
     summary = summarise(rows)
     (table,) = summary.scores
@@ -507,15 +694,105 @@ def test_means_are_over_seeds():
     elr = dict(zip(summary.details[0].head, summary.details[0].rows[1], strict=True))
     assert (elr["suspects' AP"], elr["at the best epoch"]) == ("0.425 ± 0.035", "")
     assert summary.ranks.rows == [
-        ["ELR", "1", "0.00", "0.00", "1"],
-        ["CE", "1", "0.50", "0.50", "0"],
-        ["mine", "1", "1.00", "1.00", "0"],
+        ["ELR", "1", "0.00", "0.00", "1 of 1"],
+        ["CE", "1", "0.50", "0.50", "0 of 1"],
+        ["mine", "1", "1.00", "1.00", "0 of 1"],
     ]
+
+
+def test_places_are_on_common_seeds():
+    # over their own seeds ELR (0.7) is behind CE (0.8); on the one that both have it is better
+    rows = [made("ELR", 0, 0.9), made("ELR", 1, 0.5), made("CE", 0, 0.8), made("mine", 2, 0.99)]
+    assert summarise(rows).ranks.rows == [["ELR", "1", "0.00", "0.00", "1 of 1"], ["CE", "1", "1.00", "1.00", "0 of 1"]]
+    assert [(row["method"], row["seed"]) for row in common_seeds(rows[:3])] == [("CE", 0), ("ELR", 0)]
+    assert common_seeds(rows) == []  # no seed is of all three
+    failed = {k: v for k, v in made("LR", 0, 0).items() if not k.startswith(("test", "average"))} | {"error": "no"}
+    assert len(common_seeds([*rows[:3], failed])) == 2
+    assert behind(rows, ["CE", "mine"]).rows == [["digits, sym40", "none", ""]]
+    assert behind(rows, ["ELR"]).rows == [["digits, sym40", "CE −0.100"]]
+
+
+def test_places_are_averaged_within_a_set_first():
+    rows = [made(m, 0, a, noise) for noise in ("sym20", "sym40", "sym60") for m, a in (("CE", 0.5), ("ELR", 0.9))]
+    rows += [made(m, 0, a, "worse", data="cifar10_feats") for m, a in (("CE", 0.9), ("ELR", 0.5))]
+    assert [row[:3] + row[4:] for row in summarise(rows).ranks.rows] == [
+        ["CE", "2", "0.50", "1 of 4"],
+        ["ELR", "2", "0.50", "3 of 4"],
+    ]
+
+
+def test_costs_are_beside_the_same_run():
+    rows = [made("CE", seed, 0.5, cpu_seconds=2.0 + seed) for seed in (0, 1)]
+    rows += [made("ELR", 1, 0.5, cpu_seconds=6.0), made("LR", 2, 0.5, cpu_seconds=1.0)]
+    rows += [made("ELR", 0, 0.5, data="cifar10_feats", cpu_seconds=1.0)]
+    table = costs(rows)
+    assert table.head == ["method", "digits", "cifar10_feats"]
+    assert table.rows == [["CE", "1 (2.5 s)", ""], ["ELR", "2.0", ""], ["LR", "", ""]]
+
+
+def test_the_test_part_has_a_standard_error():
+    assert summarise([made("CE", 0, 0.8)]).scores[0].notes == [
+        "one standard error of the test part: 0.017, at an accuracy of 0.80 on 540 rows"
+    ]
+    (mine,) = summarise([{**made("CE", 0, 0.5), "data": "mine", "test_rows": 100}]).scores
+    assert mine.notes[-1].startswith("one standard error of the test part: 0.050")
+    (jira,) = summarise([made("CE", 0, 0.9, noise="heuristic", data="jira_defects_dev")]).scores
+    assert jira.notes[-1].endswith("19,176 rows; F1 rests on the rows of its class alone, and moves more")
+
+
+def test_what_seeds_do_not_vary_is_said():
+    said = "rows, labels and test part are the same for every seed"
+    for data, noise, fixed in (
+        ("wrench_trec", "majority_vote", 1),
+        ("wrench_trec", "sym40", 0),
+        ("digits", "sym40", 0),
+    ):
+        (table,) = summarise([made("CE", 0, 0.5, noise=noise, data=data)]).scores
+        assert sum(note.startswith(said) for note in table.notes) == fixed
 
 
 def test_only_runs_with_one_setting_are_averaged():
     rows = [made("mine", seed, 0.5, params={"a": 1}) for seed in range(3)] + [made("mine", 0, 0.9, params={"a": 2})]
     assert summarise(rows).scores[0].rows == [["mine", "0.900"]]
+
+
+def test_a_row_stays_what_it_is_when_its_method_gets_a_parameter():
+    params = settings(METHODS["ELR"].make(), 1257)
+    older = {name: value for name, value in params.items() if name != "lam"}
+    rows = [made("ELR", 0, 0.5, params=older), made("ELR", 1, 0.7, params=params)]
+    (table,) = summarise(rows).scores
+    assert table.rows == [["ELR", "0.600 ± 0.141"]]
+    assert len(table.notes) == 1  # the standard error
+    assert summarise(rows[::-1]).scores[0].rows == table.rows
+    rows[1] = made("ELR", 1, 0.7, params={**params, "lam": 9.0})
+    (table,) = summarise(rows).scores
+    assert table.rows == [["ELR", "0.700"]]
+    assert table.notes[0] == f"ELR: run with lam 9.0, now {params['lam']}"
+
+
+def test_only_the_newest_recipe_counts():
+    old = [made("MOIT", seed, 0.5, noise) for noise in ("sym20", "sym40") for seed in (0, 1)]
+    new = made("MOIT", 0, 0.9, "sym40", recipe=2)
+    for rows in ([*old, new], [new, *old]):  # an older version may append later
+        (table,) = summarise(rows).scores
+        assert (table.head[1][:5], table.rows) == ("sym40", [["MOIT", "0.900"]])
+        assert len(table.notes) == 1
+    assert summarise(old).scores[0].notes[0] == "MOIT: run before its code or its automatic settings were changed"
+
+
+def test_columns_of_one_method_with_different_settings_are_told():
+    rows = [made("mine", 0, 0.5, noise, params={"a": a, "b": 0}) for noise, a in (("sym20", 1), ("sym40", 2))]
+    assert summarise(rows).scores[0].notes[0] == "mine: not the same in all columns, a is 1 in sym20; 2 in sym40"
+
+
+def test_a_new_setting_that_fails_is_not_hidden_by_old_rows():
+    failed = {k: v for k, v in made("mine", 0, 0, params={"a": 2}).items() if not k.startswith(("test", "average"))}
+    rows = [made("mine", seed, 0.9, params={"a": 1}) for seed in range(3)] + [{**failed, "error": "gone"}]
+    (table,) = summarise([*rows, made("CE", 0, 0.5)]).scores
+    assert table.rows == [["CE", "0.500"], ["mine", "failed"]]
+    assert table.notes[0] == "mine, sym40: gone"
+    again = made("MOIT", 0, 0.9), {**failed, "method": "MOIT", "recipe": 2, "error": "gone"}
+    assert summarise(again).scores[0].rows == [["MOIT", "failed"]]
 
 
 def test_a_failure_does_not_hide_what_was_measured():
@@ -524,7 +801,7 @@ def test_a_failure_does_not_hide_what_was_measured():
     failed = {k: v for k, v in made("mine", 0, 0).items() if k in ("data", "rows", "noise", "method", "seed", "params")}
     (table,) = summarise([{**failed, "error": "gone"}, made("CE", 0, 0.4)]).scores
     assert table.rows == [["CE", "0.400"], ["mine", "failed"]]
-    assert table.notes == ["mine, sym40: gone"]
+    assert table.notes[0] == "mine, sym40: gone"
 
 
 def test_too_costly_cells_say_so():
@@ -556,6 +833,38 @@ def test_command(tmp_path, capsys):
     assert [row["seed"] for row in read_rows(results)] == [0, 1]
     assert main([*command, "--table"]) == 0
     assert capsys.readouterr().out.strip() == str(summarise(read_rows(results)))
+
+
+def test_tables_and_pictures_of_what_was_asked_for(tmp_path, capsys):
+    results, pictures = tmp_path / "rows.jsonl", tmp_path / "pictures"
+    rows = [made(m, s, 0.5 + s / 10, noise) for m in ("CE", "LR") for s in (0, 1) for noise in ("sym20", "sym40")]
+    rows += [made("CE", 0, 0.5, data="cifar10_feats", noise="worse")]
+    for row in rows:
+        append_row(results, row)
+    command = ["benchmark", "core", "--results", str(results), "--table"]
+    only = ["--data", "digits", "--methods", "CE", "--noise", "sym40", "--seeds", "1"]
+    assert main([*command, *only, "--plot", str(pictures)]) == 0
+    out = capsys.readouterr().out
+    assert "method  sym40 (40.0 % wrong)\nCE      0.600\n" in out
+    assert not [word for word in ("LR", "cifar10", "sym20", "0.500") if word in out.partition("drawn:")[0]]
+    assert [path.name for path in pictures.iterdir()] == ["digits.png"]
+    assert main([*command, "--data", "cifar10_feats", "--methods", "LR"]) == 2
+    assert "no stored row has method LR; of what was asked for there is CE." in capsys.readouterr().err
+
+
+def test_suspects_that_could_not_be_measured_fail_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(METHODS, "LR", Method(lambda: Scored(np.inf), 0.1))
+    assert main(["benchmark", "smoke", "--results", str(tmp_path / "rows.jsonl"), "--methods", "LR"]) == 1
+    assert "suspects not measured: ValueError: noise_scores must be finite" in capsys.readouterr().out
+
+
+def test_ci_runs_the_smoke_suite_before_the_tests():
+    steps = (ROOT / ".ci" / "run").read_text().split("\n")
+    assert steps.index("make smoke") < steps.index("make test")
+    assert steps[steps.index("make test") :] == ["make test", ""]
+    target = (ROOT / "Makefile").read_text().partition("\nsmoke:")[2].partition("\n\n")[0]
+    assert "-m robustlabels benchmark smoke" in target
+    assert "mktemp" in target
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="fails where there is no GPU")
@@ -610,3 +919,179 @@ def test_one_thing_alone_is_a_list_of_one():
     pipeline = make_pipeline(StandardScaler(), KNeighborsClassifier())
     (row,) = run_benchmark(pipeline, noise=SymmetricNoise(0.2), seeds=1, verbose=0)
     assert (row["method"], row["noise"]) == ("Pipeline", "SymmetricNoise(rate=0.2)")
+    forest = RandomForestClassifier(3)  # has a length, and can be iterated over
+    (row,) = run_benchmark(forest, noise="sym40", seeds=1, verbose=0)
+    assert (row["method"], row["params"]["n_estimators"]) == ("RandomForestClassifier", 3)
+
+
+# --- the speed suite: python -m benchmarks ----------------------------------------------------------------------------
+
+
+def test_costs_are_ratios_without_a_target():
+    rounds = iter([1.0, 1.0, 1.0, 2.0, 4.0])  # two calls beforehand
+
+    def dearer():
+        return 3 * now[0]
+
+    def base():
+        now[0] = next(rounds)
+        return now[0]
+
+    now = [0.0]
+    ratios = harness.costs("case", ("base", base), {"half": lambda: 0.5 * now[0], "dearer": dearer}, rounds=1)
+    assert [ratio.sides for ratio in ratios] == ["half / base", "dearer / base"]
+    assert [ratio.median for ratio in ratios] == [0.5, 3.0]
+    record = ratios[1].record()
+    assert (record["target"], record["verdict"], record["seconds"]) == (None, None, {"base": 1.0, "dearer": 3.0})
+    assert not ratios[1].regressed
+
+
+def test_a_shaky_base_is_noisy_and_targets_are_kept():
+    seconds = iter([1.0, 1.0, 1.0, 2.0, 1.0])
+    ratio = harness.compare(
+        "case", ("base", lambda: next(seconds)), ("other", lambda: 2.0), overhead=1.5, rounds=3, budget=9
+    )
+    assert (ratio.sides, ratio.target, ratio.at_least) == ("other / base", 1.5, False)
+    assert list(ratio.values) == [2.0, 1.0, 2.0]
+    assert ratio.verdict == "noisy"
+    speedup = harness.compare("case", ("base", lambda: 6.0), ("other", lambda: 2.0), speedup=4, rounds=3)
+    assert (speedup.sides, speedup.median, speedup.verdict) == ("base / other", 3.0, "missed")
+
+
+def test_what_a_method_does_between_epochs_is_part_of_its_epoch(monkeypatch):
+    x, _, y = groups(120, 8)
+    estimator = classifier(MOITClassifier, seeded(PlainMLP, 8, 8), max_epochs=2, augment="strong", correction_start=0)
+    detect, seconds = MOITObjective.detect, 0.3
+
+    def slow(self, model, batches):
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+        detect(self, model, batches)
+
+    monkeypatch.setattr(MOITObjective, "detect", slow)
+    assert 2 * seconds <= epochs_of(estimator, x, y)() < 3 * seconds  # the vote after the last epoch is not of one
+    assert seconds <= epochs_of(estimator, x, y, last=True)() < 2 * seconds
+
+
+def test_the_epochs_that_are_timed_are_in_full_force():
+    x, true, y = groups(600, 12)
+    assert (y != true).mean() == pytest.approx(0.4)
+    module = bare_loop(seeded(PlainMLP, 12, 32), x, true, epochs=20)
+    fitted = {name: estimator.fit(x, y) for name, estimator in methods(module).items()}
+    criteria = {name: getattr(estimator, "estimator_", estimator).net_.criterion_ for name, estimator in fitted.items()}
+    assert criteria["Co-teaching"].keep == pytest.approx(0.6)
+    moit = criteria["MOIT"]
+    assert moit.epoch == 1 >= max(moit.memory_start, moit.correction_start)
+    assert moit.bank.filled == len(moit.bank.z) > 0
+    assert not moit.clean.all()
+    divided = criteria["DivideMix"]
+    assert divided.epoch == 1 >= divided.warmup
+    assert divided.divided == [True, True]
+    assert 0 < fitted["DivideMix"].clean_mask_.mean() < 1
+    assert criteria["SANM(cross-entropy)"].epoch == 1
+    assert (criteria["SANM(cross-entropy)"].ratio > 0).all()  # every row was masked
+    second = fitted["MOIT+, second stage"].net_
+    assert len(second.history) == 1
+    assert second.criterion_ is not fitted["MOIT"].net_.criterion_
+    assert type(second.criterion_).__name__ == "FinetuneObjective"
+    for estimator in fitted.values():
+        params = getattr(estimator, "estimator", estimator).get_params()
+        assert (params["batch_size"], params["lr"], params["precision"]) == (128, 0.02, "float32")
+
+
+def test_every_method_that_trains_has_its_epoch_timed():
+    timed = {type(estimator).__name__ for estimator in methods(PlainMLP(4, 4)).values()}
+    trains = {
+        name
+        for name in robustlabels.__all__
+        if isinstance(getattr(robustlabels, name), type)
+        and issubclass(getattr(robustlabels, name), BaseNoisyLabelClassifier)
+    }
+    assert timed == trains | {"SANMClassifier"}
+
+
+@pytest.mark.parametrize("power", [0.5, 1, 2, 3])
+def test_slopes_of_known_powers(power):
+    sizes = [100, 400, 1_600, 64_000]
+    assert scaling.slope(sizes, [0.003 * size**power for size in sizes]) == pytest.approx(power)
+    shaken = [0.003 * size**power * shake for size, shake in zip(sizes, (1.1, 0.9, 0.95, 1.05), strict=True)]
+    assert scaling.slope(sizes, shaken) == pytest.approx(power, abs=0.05)
+
+
+def points_of(task, axis, seconds):
+    """A stored line for every size along an axis."""
+    its = scaling.TASKS[task]
+    return [
+        {"scaling": {"task": task, **its.base, axis: size}, "seconds": s, "extra_mib": size / 1000}
+        for size, s in zip(its.axes[axis], seconds, strict=True)
+    ]
+
+
+def test_curves_are_read_off_the_lines():
+    sizes = scaling.TASKS["vote"].axes["n"]
+    linear, square = points_of("vote", "n", sizes), points_of("vote", "n", [1e-6 * n**2 for n in sizes])
+    (vote,) = scaling.curves([*linear, {"ratios": []}, *square])  # measured again: the later lines count
+    assert (vote.task, vote.axis, vote.sizes) == ("vote", "n", list(sizes))
+    assert vote.slope == pytest.approx(2)
+    assert not vote.steeper
+    assert vote.extra_mib[-1] == sizes[-1] / 1000
+    (half,) = scaling.curves(square[:2])
+    assert half.sizes == list(sizes[:2])
+    assert scaling.curves(square[:1]) == []  # no slope
+    flat = points_of("mixture", "n", [1.0, 1.0, 1.0, 10**1.2])
+    (mixture,) = scaling.curves(flat)
+    assert mixture.slope == pytest.approx(0.36)
+    assert mixture.last_slope == pytest.approx(1.2)
+    assert mixture.steeper
+    assert "expected at most 1   STEEPER" in scaling.describe(mixture)
+    assert "STEEPER" not in scaling.describe(vote)
+
+
+def test_the_base_is_on_every_curve_and_measured_once():
+    for name, task in scaling.TASKS.items():
+        found = list(task.sizes())
+        assert len(found) == sum(map(len, task.axes.values())) - len(task.axes) + 1, name
+        assert set(task.axes) == set(task.slopes), name
+        assert all(task.base[axis] in along for axis, along in task.axes.items()), name
+    assert {name for name, _ in scaling.STYLES.items()} == set(scaling.TASKS)
+
+
+def test_a_point_is_measured_in_a_process_of_its_own():
+    n, n_classes = 160_000, 40
+    result = scaling.isolated("elr-state", {"n": n, "K": n_classes})
+    table = 4 * n * n_classes / 2**20
+    assert table - 1 < result["extra_mib"] < 2 * table  # one row of targets a sample, and little else
+    assert result["seconds"] > 0
+    assert result["calls"] >= 2
+    with pytest.raises(RuntimeError, match=r"vote at \{'n': 1\} failed:(.|\n)*Error"):
+        scaling.isolated("vote", {"n": 1})
+
+
+def test_scaling_appends_what_is_not_there(monkeypatch, tmp_path, capsys):
+    made = []
+
+    def isolated(name, sizes):
+        made.append((name, sizes))
+        return {"seconds": 2e-9 * sizes["n"], "calls": 2, "extra_mib": 1.0}
+
+    monkeypatch.setattr(scaling, "isolated", isolated)
+    monkeypatch.setattr(harness, "pin", lambda: None)  # it is of the whole process
+    path = tmp_path / "scaling.jsonl"
+    command = ["--task", "mixture", "--results", str(path)]
+    scaling.main(command)
+    assert made == [("mixture", {"n": n}) for n in scaling.TASKS["mixture"].axes["n"]]
+    first = read_rows(path)
+    assert first[0]["scaling"] == {"task": "mixture", "n": 10_000}
+    assert {"python", "torch", "robustlabels"} <= set(first[0]["versions"])
+    assert "cpu" in first[0]["machine"]
+    assert "slope  1.00" in capsys.readouterr().out
+    path.write_text("".join(json.dumps(row) + "\n" for row in first[1:]))
+    scaling.main(command)  # one is missing
+    assert made[len(first) :] == [("mixture", {"n": 10_000})]
+    scaling.main([*command, "--again"])
+    assert len(read_rows(path)) == 2 * len(first)
+    before = len(made)
+    scaling.main([*command, "--table", "--plot", str(tmp_path / "new" / "scaling.png")])
+    assert len(made) == before
+    assert (tmp_path / "new" / "scaling.png").read_bytes().startswith(b"\x89PNG")

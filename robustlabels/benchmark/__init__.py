@@ -6,10 +6,11 @@
     robustlabels benchmark core --results core.jsonl  # goes on where it was stopped
     robustlabels benchmark core --results core.jsonl --table
 
-A seed fixes split, noise and network. Every method runs with one setting, its default, on every row; where a problem
-says so, all of them share another network and number of epochs. Accuracy is on right labels at the *last* epoch, since
-nobody without right labels can choose another; the best epoch stands beside it for reference. Results are lines of
-JSON, one a run, written as soon as the run is done; a run that is there already is not repeated.
+A seed fixes split, noise and network; where a set has its own rows and labels it varies the network only. Every method
+runs with one setting on every row: its default, but for the two named "views", which show what augmentation alone
+brings. Where a problem says so, all of them share another network and number of epochs. Accuracy is on right labels at
+the *last* epoch, since nobody without right labels can choose another; the best epoch stands beside it for reference.
+Results are lines of JSON, one a run, written as soon as the run is done; a run that is there already is not repeated.
 
 To compare a method of your own, pass any scikit-learn classifier:
 
@@ -29,8 +30,19 @@ from robustlabels.benchmark.methods import METHODS, CleanlabClassifier, Method
 from robustlabels.benchmark.problems import INJECTED, PROBLEMS, Problem, Split, make_split, relabelled
 from robustlabels.benchmark.processes import isolated, peak_mib
 from robustlabels.benchmark.runs import describe, run_benchmark
-from robustlabels.benchmark.storage import ELSEWHERE, Row, append_row, environment, find, read_rows, settings
-from robustlabels.benchmark.tables import MEASURES, Cells, Summary, Table, mean_sd, plot, summarise
+from robustlabels.benchmark.storage import ELSEWHERE, Row, append_row, defaults, environment, find, read_rows, settings
+from robustlabels.benchmark.tables import (
+    MEASURES,
+    Cells,
+    Summary,
+    Table,
+    behind,
+    common_seeds,
+    costs,
+    mean_sd,
+    plot,
+    summarise,
+)
 
 __all__ = [
     "CORE",
@@ -50,6 +62,10 @@ __all__ = [
     "Summary",
     "Table",
     "append_row",
+    "behind",
+    "common_seeds",
+    "costs",
+    "defaults",
     "describe",
     "detection",
     "environment",

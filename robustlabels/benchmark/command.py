@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from robustlabels.benchmark.methods import METHODS
 from robustlabels.benchmark.problems import PROBLEMS
 from robustlabels.benchmark.runs import run_benchmark
-from robustlabels.benchmark.storage import read_rows
+from robustlabels.benchmark.storage import Row, read_rows
 from robustlabels.benchmark.tables import plot, summarise
 
 
@@ -74,17 +74,18 @@ def register(commands: Any) -> None:
     command.add_argument("--jobs", metavar="N", type=int, default=1, help="runs at a time (default: 1)")
     command.add_argument("--device", default="cpu", help="default: cpu, one thread a run")
     command.add_argument("--plot", metavar="FOLDER", type=Path, help="also draw the results")
-    command.add_argument("--table", action="store_true", help="run nothing, print what is stored")
+    command.add_argument("--table", action="store_true", help="run nothing, print what is stored of it")
 
 
 def _command(args: argparse.Namespace) -> int:
-    """``robustlabels benchmark``: 1 if a run failed, else 0."""
+    """``robustlabels benchmark``: 1 if a run failed, or its suspects could not be measured, else 0."""
     suite = SUITES[args.suite]
     results = args.results or Path(f"benchmark-{args.suite}.jsonl")
     if args.table:
         rows = read_rows(results)
         if not rows:
             raise ValueError(f"{results} has no rows; run the suite without --table first.")
+        rows = _only(rows, {"data": args.data, "method": args.methods, "noise": args.noise, "seed": args.seeds})
     else:
         rows = run_benchmark(
             args.methods,
@@ -98,4 +99,17 @@ def _command(args: argparse.Namespace) -> int:
     print(f"\n{summarise(rows)}")
     if args.plot is not None:
         print("\ndrawn:", *plot(rows, args.plot))
-    return 0 if args.table else int(any(row.get("error") for row in rows))
+    return 0 if args.table else int(any(row.get("error") or "no_detection" in row for row in rows))
+
+
+def _only(rows: list[Row], wanted: dict[str, list[Any] | None]) -> list[Row]:
+    """Rows of the data, methods, noise and seeds that were asked for; None asks for all."""
+    for name, its in wanted.items():
+        there = list(dict.fromkeys(row[name] for row in rows))
+        if lost := [it for it in its or () if it not in there]:
+            raise ValueError(
+                f"no stored row has {name} {', '.join(map(str, lost))}; of what was asked for there is "
+                f"{', '.join(map(str, there))}."
+            )
+        rows = [row for row in rows if its is None or row[name] in its]
+    return rows

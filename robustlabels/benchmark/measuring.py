@@ -23,7 +23,8 @@ def measure(estimator: Any, split: Split, *, curve: bool = False) -> Row:
     Parameters
     ----------
     estimator : classifier
-        One without ``noise_scores_`` after its fit is scored out of fold, if it has ``predict_proba``.
+        One without ``noise_scores_`` after its fit is scored out of fold, if it has ``predict_proba``. Its
+        ``noise_mask_`` and ``noise_rate_`` may be missing.
     split : Split
     curve : bool, default=False
         Also measure test accuracy after every epoch, outside the time, where the training lets itself be watched.
@@ -32,19 +33,16 @@ def measure(estimator: Any, split: Split, *, curve: bool = False) -> Row:
     -------
     dict
         ``test_accuracy`` and ``test_f1`` (of the second class where there are two, else the mean over classes) at the
-        last epoch, ``fitted_labels`` (accuracy on the given training labels), ``estimated_rate`` and ``mean_score``
-        (two estimates of the noise rate), ``true_rate``, ``seconds`` and ``cpu_seconds`` of fit and scores together;
-        where some label is wrong what :func:`~robustlabels.benchmark.detection` returns; with a curve
-        ``best_test_accuracy``, ``best_epoch`` and ``epochs``, of the last stage.
+        last epoch, ``test_rows``, ``fitted_labels`` (accuracy on the given training labels), ``estimated_rate`` and
+        ``mean_score`` (two estimates of the noise rate), ``true_rate``, ``seconds`` and ``cpu_seconds`` of fit and
+        scores together; where some label is wrong what :func:`~robustlabels.benchmark.detection` returns; with a curve
+        ``best_test_accuracy``, ``best_epoch`` and ``epochs``, of the last stage. What goes wrong with the scores costs
+        only what is measured of them: then ``no_detection`` says why.
     """
     watch = _watch(estimator, split) if curve else None
     start, cpu_start = time.perf_counter(), time.process_time()
     estimator.fit(split.X, split.given)
-    found: tuple[NDArray[Any], NDArray[Any]] | None = None
-    if hasattr(estimator, "noise_scores_"):
-        found = np.asarray(estimator.noise_scores_), np.asarray(estimator.noise_mask_)
-    elif hasattr(estimator, "predict_proba"):
-        found = out_of_fold(estimator, split.X, split.given)
+    found = _suspects(estimator, split)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     if watch is not None:
         seconds, cpu_seconds = seconds - watch.seconds, cpu_seconds - watch.cpu_seconds
@@ -53,17 +51,14 @@ def measure(estimator: Any, split: Split, *, curve: bool = False) -> Row:
     scored = classes[1:] if len(classes) == 2 else None
     result: Row = {
         "test_accuracy": float(np.mean(predicted == split.y_test)),
+        "test_rows": len(split.y_test),
         "test_f1": float(f1_score(split.y_test, predicted, labels=scored, average="macro", zero_division=0)),
         "fitted_labels": float(np.mean(np.asarray(estimator.predict(split.X)) == split.given)),
         "true_rate": float(np.mean(split.given != split.true)),
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
     }
-    if found is not None:
-        scores, mask = found
-        result["estimated_rate"] = float(getattr(estimator, "noise_rate_", mask.mean()))
-        result["mean_score"] = float(scores.mean())
-        result |= detection(scores, mask, split)
+    result |= found if isinstance(found, dict) else _scored(estimator, *found, split)
     history = getattr(_network(estimator), "history", None) if watch is not None else None
     if history is not None and len(history):
         accuracy = history[:, "test_acc"]
@@ -72,6 +67,27 @@ def measure(estimator: Any, split: Split, *, curve: bool = False) -> Row:
         result["best_epoch"] = 1 + int(np.argmax(accuracy))
         result["epochs"] = len(accuracy)
     return result
+
+
+def _suspects(estimator: Any, split: Split) -> tuple[NDArray[Any], NDArray[Any] | None] | Row:
+    """Scores and mask; or, where it has none, what is to be said of that."""
+    try:
+        if hasattr(estimator, "noise_scores_"):
+            mask = getattr(estimator, "noise_mask_", None)
+            return np.asarray(estimator.noise_scores_), None if mask is None else np.asarray(mask)
+        return out_of_fold(estimator, split.X, split.given) if hasattr(estimator, "predict_proba") else {}
+    except Exception as error:  # the fit is done: its accuracy is not to be lost
+        return {"no_detection": f"{type(error).__name__}: {error}"}
+
+
+def _scored(estimator: Any, scores: NDArray[Any], mask: NDArray[Any] | None, split: Split) -> Row:
+    """What scores and mask say, with the rate that they estimate."""
+    try:
+        rate = getattr(estimator, "noise_rate_", None if mask is None else mask.mean())
+        result = {} if rate is None else {"estimated_rate": float(rate)}
+        return {**result, "mean_score": float(scores.mean()), **detection(scores, mask, split)}
+    except Exception as error:  # scores of a method of one's own may be anything
+        return {"no_detection": f"{type(error).__name__}: {error}"}
 
 
 def _watch(estimator: Any, split: Split) -> AccuracyCurve | None:
@@ -115,21 +131,26 @@ def out_of_fold(estimator: Any, X: Any, y: NDArray[Any]) -> tuple[NDArray[Any], 
     return 1 - proba[np.arange(len(given)), given], proba.argmax(1) != given
 
 
-def detection(scores: NDArray[Any], mask: NDArray[Any], split: Split) -> Row:
+def detection(scores: NDArray[Any], mask: NDArray[Any] | None, split: Split) -> Row:
     """How well the wrong labels were found; nothing where every label is right.
 
     Parameters
     ----------
-    scores, mask : ndarray of shape (n_train,)
+    scores : ndarray of shape (n_train,)
+    mask : ndarray of shape (n_train,) or None
     split : Split
 
     Returns
     -------
     dict
-        ``average_precision`` and ``roc_auc`` of the scores, ``precision`` and ``recall`` of the mask.
+        ``average_precision`` and ``roc_auc`` of the scores, ``precision`` and ``recall`` of the mask, where there is
+        one. Where every label is wrong, ``no_detection`` instead, which says so.
     """
     wrong = split.given != split.true
     if not wrong.any():
         return {}
+    if wrong.all():
+        return {"no_detection": f"all {len(wrong)} labels are wrong, so that no ranking is better than another"}
     report = detection_report(scores, wrong, noise_mask=mask)
-    return {name: getattr(report, name) for name in ("average_precision", "roc_auc", "precision", "recall")}
+    names = ("average_precision", "roc_auc", *(() if mask is None else ("precision", "recall")))
+    return {name: getattr(report, name) for name in names}

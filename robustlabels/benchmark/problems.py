@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -152,6 +153,10 @@ class Problem:
         What a run of cross-entropy takes, about; only for the estimate before a suite starts.
     too_costly : dict of str, default={}
         Methods that are not run on it, and why.
+    test_rows : int or None, default=None
+        Rows of the test part, where they are known without reading it.
+    fixed : bool, default=False
+        Whether all seeds have the same training rows and, of its `sources`, the same labels.
     """
 
     name: str
@@ -164,15 +169,20 @@ class Problem:
     score: str = "test_accuracy"
     seconds: float = 10.0
     too_costly: Mapping[str, str] = field(default_factory=dict)
+    test_rows: int | None = None
+    fixed: bool = False
 
     @functools.cached_property
     def contents(self) -> str | None:
-        """A name for what is in the set, None for one that everybody has."""
+        """A name for what is in the set, all its labels and its test part included; None for one that everybody has."""
         if PROBLEMS.get(self.name) is self:
             return None
         data = self.load()
-        y = data.y_train.astype(str) if data.y_train.dtype == object else data.y_train
-        return checksum(np.ascontiguousarray(data.X_train)) + checksum(np.ascontiguousarray(y))
+        parts = {"X": data.X_train, "y": data.y_train, "X_test": data.X_test, "y_test": data.y_test}
+        parts |= {f"noisy {source}": y for source, y in sorted(data.y_noisy.items())}
+        arrays = {name: part.astype(str) if part.dtype == object else part for name, part in parts.items()}
+        text = [f"{name} {checksum(np.ascontiguousarray(array))}" for name, array in arrays.items()]
+        return hashlib.sha256("\n".join(text).encode()).hexdigest()[:16]
 
     def split(self, noise: str | LabelNoise, seed: int) -> Split:
         """The rows of one run."""
@@ -209,7 +219,15 @@ HUMAN = ("aggre", "random1", "random2", "random3", "worse")
 PROBLEMS: dict[str, Problem] = {
     problem.name: problem
     for problem in (
-        Problem("digits", "1257 training rows of 8 x 8 pixels, 10 classes", _digits, 1257, INJECTED, seconds=2),
+        Problem(
+            "digits",
+            "1257 training rows of 8 x 8 pixels, 10 classes",
+            _digits,
+            1257,
+            INJECTED,
+            seconds=2,
+            test_rows=540,
+        ),
         Problem(
             "noisyag_news",
             "10 000 sentence embeddings of news, 384 columns, 4 classes, labelled by people",
@@ -218,6 +236,8 @@ PROBLEMS: dict[str, Problem] = {
             ("human",),
             ("human",),
             seconds=9,
+            test_rows=7600,
+            fixed=True,
         ),
         Problem(
             "wrench_trec",
@@ -227,6 +247,8 @@ PROBLEMS: dict[str, Problem] = {
             ("majority_vote",),
             ("majority_vote",),
             seconds=5,
+            test_rows=500,
+            fixed=True,
         ),
         Problem(
             "jira_defects_dev",
@@ -237,6 +259,7 @@ PROBLEMS: dict[str, Problem] = {
             ("heuristic",),
             score="test_f1",
             seconds=7,
+            test_rows=19_176,
         ),
         Problem(
             "cifar10_feats",
@@ -246,6 +269,7 @@ PROBLEMS: dict[str, Problem] = {
             ("aggre", "random1", "worse"),
             HUMAN,
             seconds=7,
+            test_rows=10_000,
         ),
         Problem(
             "fashion_mnist",
@@ -255,6 +279,7 @@ PROBLEMS: dict[str, Problem] = {
             INJECTED,
             shared={"module": "cnn", "module__width": 8, "max_epochs": 30},
             seconds=18,
+            test_rows=10_000,
         ),
         Problem(
             "cifar10",
@@ -266,6 +291,7 @@ PROBLEMS: dict[str, Problem] = {
             shared={"module": "cnn", "module__width": 16, "max_epochs": 30},
             seconds=55,
             too_costly={"GB": "ten classes of trees on 3072 pixels, six times over, take half an hour a run"},
+            test_rows=10_000,
         ),
     )
 }

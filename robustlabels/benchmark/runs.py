@@ -14,10 +14,10 @@ from sklearn.base import clone
 
 from robustlabels.base import BaseNoisyLabelClassifier, check_number
 from robustlabels.benchmark.measuring import measure
-from robustlabels.benchmark.methods import METHODS
+from robustlabels.benchmark.methods import METHODS, Method
 from robustlabels.benchmark.problems import INJECTED, PROBLEMS, Problem, problem_of
 from robustlabels.benchmark.processes import in_processes, start_method
-from robustlabels.benchmark.storage import Row, append_row, environment, find, read_rows, settings
+from robustlabels.benchmark.storage import Row, append_row, defaults, environment, find, read_rows, recipe, settings
 from robustlabels.datasets import NoisyDataset
 from robustlabels.modules import closest
 from robustlabels.noise import LabelNoise
@@ -31,8 +31,8 @@ def _problem(data: str | NoisyDataset | Problem) -> Problem:
     return problem_of(data) if isinstance(data, NoisyDataset) else data
 
 
-def _chosen_methods(methods: Any) -> dict[str, Any]:
-    """Estimators by name, of names, of estimators by name, or of both in a list."""
+def _chosen_methods(methods: Any) -> dict[str, Method]:
+    """Methods by name, of names, of estimators by name, or of both in a list."""
     if methods is None:
         methods = list(METHODS)
     if not isinstance(methods, Mapping):
@@ -40,7 +40,12 @@ def _chosen_methods(methods: Any) -> dict[str, Any]:
         if len(set(names)) < len(names):
             raise ValueError(f"each method needs a name of its own, got {', '.join(names)}; pass a dict by name.")
         methods = dict(zip(names, methods, strict=True))
-    return {name: _named(METHODS, "method", m).make() if isinstance(m, str) else m for name, m in methods.items()}
+    return {n: _named(METHODS, "method", m) if isinstance(m, str) else _of_user(n, m) for n, m in methods.items()}
+
+
+def _of_user(name: str, estimator: Any) -> Method:
+    """A classifier of the user's; under a known name, one of ours with other parameters say, it is as new as ours."""
+    return Method(lambda: estimator, cost=3, recipe=METHODS[name].recipe if name in METHODS else 1)
 
 
 def _named(known: Mapping[str, Any], what: str, name: str) -> Any:
@@ -77,6 +82,8 @@ class _Task:
     """One run."""
 
     method: str
+    recipe: int
+    times: float  # what it takes, over cross-entropy's
     estimator: Any
     problem: Problem
     noise: str | LabelNoise
@@ -90,7 +97,11 @@ class _Task:
         if self.problem.contents is not None:
             run["contents"] = self.problem.contents
         params = settings(self.estimator, self.problem.rows)
-        return {**run, "method": self.method, "seed": self.seed, "params": params}
+        return {**run, "method": self.method, "recipe": self.recipe, "seed": self.seed, "params": params}
+
+    def find(self, rows: Sequence[Row]) -> Row | None:
+        """Its row, if it is stored."""
+        return find(rows, self.settings, defaults(self.estimator))
 
     def __call__(self) -> Row:
         try:
@@ -112,12 +123,24 @@ def _noise_name(noise: str | LabelNoise) -> str:
 
 
 def _several(given: Any) -> Any:
-    """A list where one thing alone was given; None stays."""
-    return given if given is None or (isinstance(given, Iterable) and not isinstance(given, str)) else [given]
+    """A list where one thing alone was given, an ensemble of classifiers included; None stays."""
+    several = isinstance(given, Iterable) and not isinstance(given, str) and not hasattr(given, "fit")
+    return given if given is None or several else [given]
+
+
+def _seeds(given: Any) -> list[int]:
+    """So many from 0, or these, as numbers that JSON has."""
+    if not isinstance(given, Iterable):
+        check_number("seeds", given, 1, integer=True)
+        return list(range(int(given)))
+    seeds = list(given)
+    for seed in seeds:
+        check_number("a seed", seed, 0, integer=True)
+    return [int(seed) for seed in seeds]
 
 
 def _tasks(
-    methods: Mapping[str, Any],
+    methods: Mapping[str, Method],
     problems: Sequence[Problem],
     noise: Sequence[str | LabelNoise] | None,
     seeds: Iterable[int],
@@ -128,10 +151,11 @@ def _tasks(
     for seed in seeds:
         for problem in problems:
             for kind in problem.noise if noise is None else filter(problem.takes, noise):
-                for name, estimator in methods.items():
+                for name, method in methods.items():
                     if name not in problem.too_costly:
-                        ready = configured(estimator, problem.shared, seed, device)
-                        yield _Task(name, ready, problem, kind, seed, curve)
+                        ready = configured(method.make(), problem.shared, seed, device)
+                        times = method.times(problem.rows)
+                        yield _Task(name, method.recipe, times, ready, problem, kind, seed, curve)
 
 
 def _estimate(tasks: Sequence[_Task], rows: Sequence[Row]) -> float:
@@ -139,12 +163,11 @@ def _estimate(tasks: Sequence[_Task], rows: Sequence[Row]) -> float:
     before: dict[tuple[Any, ...], list[float]] = {}
     for row in rows:
         if "seconds" in row:
-            before.setdefault((row["data"], row["method"]), []).append(row["seconds"])
+            before.setdefault((row["data"], row["method"], recipe(row)), []).append(row["seconds"])
     total = 0.0
     for task in tasks:
-        known = before.get((task.problem.name, task.method))
-        cost = METHODS[task.method].cost if task.method in METHODS else 3.0
-        total += float(np.median(known)) if known else cost * task.problem.seconds
+        known = before.get((task.problem.name, task.method, task.recipe))
+        total += float(np.median(known)) if known else task.times * task.problem.seconds
     return total
 
 
@@ -177,7 +200,8 @@ def run_benchmark(
         So many, from 0; or these.
     results : str, Path or None, default=None
         A file of JSON lines: every run is appended when it is done, and one that is there, with the same settings and
-        no error, is not repeated. After changing the code of your method name it anew, or take another file.
+        no error, is not repeated. After changing the code of your method name it anew, or take another file. Changes
+        of the named ones are counted (``recipe``), and they are run again.
     n_jobs : int, default=1
         Runs at a time.
     curve : bool, default=True
@@ -190,10 +214,10 @@ def run_benchmark(
     Returns
     -------
     rows : list of dict
-        One a run, new or stored: its settings (``data``, ``rows``, ``noise``, ``method``, ``seed``, ``params``), what
-        :func:`~robustlabels.benchmark.measure` returns, ``peak_mib`` of its process, ``machine``, ``versions`` and
-        ``date``. A run that failed has ``error`` and ``traceback`` instead of measures, and is tried again the next
-        time.
+        One a run, new or stored: its settings (``data``, ``rows``, ``noise``, ``method``, ``recipe``, ``seed``,
+        ``params``), what :func:`~robustlabels.benchmark.measure` returns, ``peak_mib`` of its process, ``machine``,
+        ``versions`` and ``date``. A run that failed has ``error`` and ``traceback`` instead of measures, and is tried
+        again the next time.
 
     Raises
     ------
@@ -215,12 +239,9 @@ def run_benchmark(
         if not any(problem.takes(kind) for problem in problems):
             known = ", ".join(["clean", *INJECTED, *dict.fromkeys(s for p in problems for s in p.sources)])
             raise ValueError(f"unknown noise {kind!r} for {', '.join(p.name for p in problems)}; there is {known}.")
-    if isinstance(seeds, int | np.integer):
-        check_number("seeds", seeds, 1, integer=True)
-    numbers = range(int(seeds)) if isinstance(seeds, int | np.integer) else seeds
     stored = [] if results is None else read_rows(results)
-    tasks = list(_tasks(_chosen_methods(_several(methods)), problems, kinds, numbers, curve, device))
-    rows = [find(stored, task.settings) for task in tasks]
+    tasks = list(_tasks(_chosen_methods(_several(methods)), problems, kinds, _seeds(seeds), curve, device))
+    rows = [task.find(stored) for task in tasks]
     todo = [i for i, row in enumerate(rows) if row is None]
     for problem in problems:
         for name, reason in problem.too_costly.items():
@@ -267,6 +288,8 @@ def describe(row: Row) -> str:
         text += f"  AP {row['average_precision']:.3f}"
     if "estimated_rate" in row:
         text += f"  noise {row['estimated_rate']:.3f} of {row['true_rate']:.3f}"
+    if "no_detection" in row:
+        text += f"  suspects not measured: {row['no_detection']}"
     return f"{text}  {row['seconds']:.1f} s"
 
 

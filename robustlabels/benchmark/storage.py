@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
@@ -53,6 +54,41 @@ def settings(estimator: Any, n: int) -> Row:
     return dict(sorted(kept.items()))
 
 
+def defaults(estimator: Any) -> Row:
+    """What the parameters are that nobody set, of an estimator and of all estimators in it, as JSON has them.
+
+    Parameters
+    ----------
+    estimator : estimator
+
+    Returns
+    -------
+    dict
+        By the names of :func:`~robustlabels.benchmark.settings`; without parameters that must be given, and without
+        those that exist only once they are, ``module__width`` say.
+
+    Examples
+    --------
+    >>> from sklearn.naive_bayes import GaussianNB
+    >>> from robustlabels.benchmark import defaults
+    >>> defaults(GaussianNB(var_smoothing=0.1))
+    {'priors': None, 'var_smoothing': 1e-09}
+    """
+    parts = {"": estimator}
+    for name, part in estimator.get_params(deep=True).items():
+        if hasattr(part, "get_params") and not isinstance(part, type):
+            parts[f"{name}__"] = part
+    return {f"{at}{name}": _as_json(value) for at, part in parts.items() for name, value in _own_defaults(part).items()}
+
+
+def _own_defaults(estimator: Any) -> dict[str, Any]:
+    try:
+        return type(estimator)().get_params(deep=False)
+    except Exception:  # something must be given: a pipeline's steps
+        wanted = inspect.signature(type(estimator)).parameters
+        return {name: it.default for name, it in wanted.items() if it.default is not it.empty}
+
+
 def _as_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)  # JSON has none, and NaN does not equal itself
@@ -67,26 +103,44 @@ def _as_json(value: Any) -> Any:
     return getattr(value, "__name__", re.sub(r" at 0x[0-9a-f]+", "", repr(value)))
 
 
-def find(rows: Sequence[Row], wanted: Row) -> Row | None:
-    """The last row that has these settings and no error.
+def recipe(row: Row) -> int:
+    """Which code of its method made a row; rows from before there was this number are of the first."""
+    return int(row.get("recipe", 1))
 
-    A parameter that a method got after the row was written does not count, if it is at its default.
+
+def alike(params: Row, others: Row, defaults: Row) -> bool:
+    """Whether two are the same, where only one may have a parameter that is at its default.
+
+    So a row stays what it is when its method gets a parameter more.
+    """
+    nothing = object()
+    return all(
+        params.get(name, defaults.get(name, nothing)) == others.get(name, defaults.get(name, nothing))
+        for name in params.keys() | others.keys()
+    )
+
+
+def find(rows: Sequence[Row], wanted: Row, defaults: Row | None = None) -> Row | None:
+    """The last row that has these settings and no error.
 
     Parameters
     ----------
     rows : sequence of dict
     wanted : dict
-        With ``params``, a dict of its own.
+        With ``params``, a dict of its own. ``recipe``, where it is there, is 1 of a row without one.
+    defaults : dict or None, default=None
+        From :func:`~robustlabels.benchmark.defaults`: a parameter that the row does not have, since its method got it
+        later, must be at its default. None lets no parameter be missing.
 
     Returns
     -------
     dict or None
     """
     for row in reversed(rows):
-        if not row.get("error") and all(row.get(k) == v for k, v in wanted.items() if k != "params"):
-            old, new = row.get("params", {}), wanted.get("params", {})
-            if all(name in new and new[name] == value for name, value in old.items()):
-                return row
+        known = {**row, "recipe": recipe(row)}
+        same = not row.get("error") and all(known.get(k) == v for k, v in wanted.items() if k != "params")
+        if same and alike(row.get("params", {}), wanted.get("params", {}), defaults or {}):
+            return row
     return None
 
 
