@@ -287,8 +287,13 @@ def rules_views() -> str:
     return rules("CE", "GCE", "ELR")
 
 
-def rules(*names: str) -> str:
-    """What ``benchmarks/rules.py`` stored of these methods: test accuracy by set and labels, and CPU seconds of all."""
+def rules_rare() -> str:
+    """ELR's lambda where a class is rare."""
+    return rules("rare: cross-entropy", "rare: ELR", measure="test_f1")
+
+
+def rules(*names: str, measure: str = "test_accuracy") -> str:
+    """What ``benchmarks/rules.py`` stored of these methods: test scores by set and labels, and CPU seconds of all."""
     from robustlabels.benchmark import read_rows
 
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
@@ -301,9 +306,10 @@ def rules(*names: str) -> str:
     body = []
     for method, cells in found.items():
         runs = [line for cell in cells.values() for line in cell]
-        scores = [mean_sd([line["test_accuracy"] for line in cells.get(column, ())], 3) for column in columns]
+        scores = [mean_sd([line[measure] for line in cells.get(column, ())], 3) for column in columns]
         seconds = sum(line["cpu_seconds"] for line in runs) / len(runs)
-        body.append([method.partition(", ")[2] if len(names) == 1 else method, *scores, f"{seconds:.0f}"])
+        name = method.partition(", ")[2] if len(names) == 1 else method.removeprefix("rare: ")
+        body.append([name, *scores, f"{seconds:.0f}"])
     return table(["", *columns, "CPU s a run"], body) if body else NOTHING
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Self
 
@@ -240,9 +241,10 @@ class ELRClassifier(RowLossClassifier):
     ----------
     module : str, nn.Module class or instance, default="auto"
         The network.
-    lam : float, default=5.0
+    lam : float or "auto", default="auto"
         Weight of the regulariser (the paper's lambda: 3 for CIFAR-10, 1 for its class-dependent noise, 7 for 100
-        classes). It must exceed 1 to overrule a wrong label; 0 is plain cross-entropy.
+        classes). It must exceed 1 to overrule a wrong label; 0 is plain cross-entropy. "auto": 5, but 1 where a class
+        has less than half of its even share of the given labels, since 5 unlearns rare classes.
     beta : float, default=0.7
         Share of the past in a target. The paper takes 0.9 with lambda 1 for class-dependent noise on CIFAR-10, and 0.9
         with lambda 7 for 100 classes; on small data the default did better on both kinds of noise.
@@ -264,6 +266,8 @@ class ELRClassifier(RowLossClassifier):
     noise_scores_, noise_mask_, noise_rate_, suggested_labels_, suggested_confidence_, transition_matrix_
         As for every classifier, read off the targets: a row is flagged where the target's largest entry is not the
         given label.
+    lam_ : float
+        The weight that was taken.
     soft_labels_ : ndarray of shape (n_samples, n_classes), float32
         The targets, each row summing to one: cleaned label distributions. Only where they are kept whole beside the
         network; ``net_.criterion_.memory.read(index)`` reads rows of the other storages.
@@ -271,8 +275,8 @@ class ELRClassifier(RowLossClassifier):
     Notes
     -----
     The targets start at zero and are not bias-corrected, the loss may go below zero, and lambda is constant without
-    warm-up, all as in the authors' code. Ours: default lambda 5 (chosen on seeds not used for reporting), batch size
-    and epochs from n, a cosine schedule. :meth:`from_paper` gives the published settings.
+    warm-up, all as in the authors' code. Ours: default lambda 5 or 1 (chosen on seeds not used for reporting), batch
+    size and epochs from n, a cosine schedule. :meth:`from_paper` gives the published settings.
 
     References
     ----------
@@ -310,7 +314,7 @@ class ELRClassifier(RowLossClassifier):
         self,
         module: Any = "auto",
         *,
-        lam: float = 5.0,
+        lam: float | str = "auto",
         beta: float = 0.7,
         clamp_eps: float | str = "auto",
         target_storage: str = "device",
@@ -349,7 +353,8 @@ class ELRClassifier(RowLossClassifier):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        check_number("lam", self.lam, 0)
+        if self.lam != "auto":
+            check_number("lam", self.lam, 0)
         check_number("beta", self.beta, 0, 1, closed="left")
         if self.clamp_eps != "auto":
             check_number("clamp_eps", self.clamp_eps, 0, 0.5, closed="left")
@@ -375,8 +380,13 @@ class ELRClassifier(RowLossClassifier):
 
     def _make_objective(self, module: nn.Module, rows: Rows) -> Objective:
         return ELRObjective(
-            self._make_memory(rows), lam=self.lam, clamp_eps=self._eps(rows), augment=self._make_augment(rows)
+            self._make_memory(rows), lam=self._lam(rows), clamp_eps=self._eps(rows), augment=self._make_augment(rows)
         )
+
+    def _lam(self, rows: Rows) -> float:
+        counts = torch.bincount(rows.y[rows.index], minlength=rows.n_classes).tolist()
+        self.lam_ = default_lam(counts) if self.lam == "auto" else float(self.lam)
+        return self.lam_
 
     def _eps(self, rows: Rows) -> float:
         return default_clamp(rows.n_classes) if self.clamp_eps == "auto" else float(self.clamp_eps)
@@ -614,7 +624,7 @@ class ELRPlusClassifier(ELRClassifier):
         return ELRPlusObjective(
             module,
             (self._make_memory(rows), self._make_memory(rows)),
-            lam=self.lam,
+            lam=self._lam(rows),
             clamp_eps=self._eps(rows),
             mixup_alpha=self._alpha(),
             ema_decay=self.ema_decay,
@@ -623,6 +633,27 @@ class ELRPlusClassifier(ELRClassifier):
             label_refinement=self.label_refinement,
             augment=self._make_augment(rows),
         )
+
+
+def default_lam(counts: Sequence[int]) -> float:
+    """5, but 1 where the rarest class has less than half of its even share of the rows.
+
+    A memory that averages early predictions knows the common classes first and, with a weight of 5, talks the network
+    out of a rare one (``python -m benchmarks.rules --questions rare``).
+
+    Parameters
+    ----------
+    counts : sequence of int
+        Rows a class; classes without rows do not count.
+
+    Examples
+    --------
+    >>> from robustlabels.elr import default_lam
+    >>> default_lam([50, 60, 40]), default_lam([90, 10])
+    (5.0, 1.0)
+    """
+    counts = [count for count in counts if count]
+    return 1.0 if counts and 2 * len(counts) * min(counts) < sum(counts) else 5.0
 
 
 def default_mixup_alpha(input_shape: tuple[int, ...], *, integers: bool = False) -> float:

@@ -12,7 +12,14 @@ from torch import nn
 
 from benchmarks import robustness
 from robustlabels import CrossEntropyClassifier, ELRClassifier, ELRPlusClassifier, elr
-from robustlabels.elr import ELRObjective, ELRPlusObjective, TargetMemory, default_clamp, early_learning_regulariser
+from robustlabels.elr import (
+    ELRObjective,
+    ELRPlusObjective,
+    TargetMemory,
+    default_clamp,
+    default_lam,
+    early_learning_regulariser,
+)
 from robustlabels.functional import sigmoid_rampup, update_average
 from robustlabels.modules import Twin
 from robustlabels.noise import CIFAR10_PAIRS, AsymmetricNoise, SymmetricNoise
@@ -339,6 +346,26 @@ def test_elr_plus_without_mixup_takes_what_cannot_be_mixed():
     np.testing.assert_array_equal(clf.predict_proba(X), ELRPlusClassifier(**params).fit(X, y).predict_proba(X))
     with pytest.raises(ValueError, match=r"mixup takes floating tensors, got x of torch\.int64"):
         ELRPlusClassifier(mixup_alpha=0.4, **params).fit(X, y)
+
+
+@pytest.mark.parametrize("method", [ELRClassifier, ELRPlusClassifier])
+def test_a_rare_class_lowers_lambda(blobs, method):
+    X, y = blobs
+    rare = np.flatnonzero((y != y[0]) | (np.cumsum(y == y[0]) <= 5))
+    params = {"max_epochs": 3, "random_state": 0, "device": "cpu"}
+    for rows, lam in ((np.arange(len(y)), 5.0), (rare, 1.0)):
+        auto = method(**params).fit(X[rows], y[rows])
+        assert auto.lam_ == lam
+        np.testing.assert_array_equal(
+            auto.predict_proba(X), method(lam=lam, **params).fit(X[rows], y[rows]).predict_proba(X)
+        )
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=6))
+def test_default_lambda_knows_no_order_and_no_empty_classes(counts):
+    lam = default_lam(counts)
+    assert lam == default_lam(sorted(counts)) == default_lam([*counts, 0]) == default_lam([10 * c for c in counts])
+    assert default_lam([7] * len(counts)) == 5
 
 
 @pytest.mark.parametrize(("shape", "alpha"), [((120, 9), 0.4), ((120, 1, 9, 9), 1.0)])
