@@ -358,7 +358,8 @@ def which_method() -> str:
     stored = read_rows(RESULTS / "core.jsonl")
     if not stored:
         return NOTHING
-    rows = common_seeds(stored)
+    enough, short = on_enough_seeds(stored)
+    rows = common_seeds(enough)
     scores = {data: PROBLEMS[data].score if data in PROBLEMS else "test_accuracy" for data in KINDS}
     ran: dict[tuple[str, ...], set[str]] = {}  # methods, by set and by set and noise
     for row in rows:
@@ -372,7 +373,7 @@ def which_method() -> str:
     ]
     for its in summarise(rows).details:
         data, _, noise = its.title.partition(", ")
-        if ran[data,] != ran[data, noise]:
+        if ran[data,] - set(short) != ran[data, noise] - set(short):
             unfinished.append(f"{KINDS.get(data, data)} ({noise})")
             continue
         column = its.head.index("F1" if scores.get(data) == "test_f1" else "test accuracy")
@@ -388,10 +389,28 @@ def which_method() -> str:
         "sd stands), and CPU time as a multiple of cross-entropy's. All methods of a line are compared on the same "
         "seeds. Two methods less than a standard deviation apart are as good as each other."
     )
+    if short:
+        note += f" Run on too few seeds to stand among them everywhere: {', '.join(short)}."
     if unfinished:
         note += f" Left out until every method has run there: {', '.join(unfinished)}."
     head = ["data", "labels", "best", "second", "best in twice CE's time", "CE", "ranks wrong labels best (AP)"]
     return f"{note}\n\n{table(head, lines)}" if lines else NOTHING
+
+
+def on_enough_seeds(rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows but of methods with less than half of the seeds that another has on a set and noise; and their names."""
+    seeds: dict[tuple[str, str], dict[str, set[int]]] = {}
+    for row in rows:
+        if not row.get("error"):
+            seeds.setdefault((row["data"], row["noise"]), {}).setdefault(row["method"], set()).add(row["seed"])
+    short = {
+        (*where, method)
+        for where, by_method in seeds.items()
+        for method, its in by_method.items()
+        if 2 * len(its) < max(map(len, by_method.values()))
+    }
+    kept = [row for row in rows if (row["data"], row["noise"], row["method"]) not in short]
+    return kept, sorted({method for *_, method in short})
 
 
 def choices(found: dict[str, dict[str, str]]) -> list[str]:

@@ -301,6 +301,18 @@ def test_which_method_says_where_no_seed_is_common(make_tables, tmp_path):
     assert "- pair40" in text
 
 
+def test_which_method_does_not_let_one_slow_method_decide_on_the_seeds(make_tables, tmp_path):
+    row = {"data": "digits", "rows": 9, "noise": "sym40", "params": {}, "cpu_seconds": 1.0, "true_rate": 0.4}
+    runs = [(method, seed, 0.5 + seed / 10) for method in ("CE", "ELR") for seed in range(3)] + [("MOIT", 0, 0.9)]
+    lines = [json.dumps({**row, "method": method, "seed": seed, "test_accuracy": a}) for method, seed, a in runs]
+    (tmp_path / "core.jsonl").write_text("\n".join(lines) + "\n")
+    text = make_tables.which_method()
+    assert "too few seeds to stand among them everywhere: MOIT." in text
+    assert "3 seed(s)" in text
+    assert "0.600 ± 0.100" in text
+    assert "**MOIT**" not in text
+
+
 def test_what_the_core_suite_missed_and_what_it_cost(make_tables, tmp_path):
     assert make_tables.core_missed() == make_tables.costs() == make_tables.NOTHING
     row = {"data": "digits", "rows": 9, "noise": "sym40", "params": {}, "true_rate": 0.4}
