@@ -394,10 +394,10 @@ def test_the_estimate_is_of_the_recipe_and_the_rows(capsys, toy, tmp_path, monke
     assert METHODS["LR"].times(3162) == pytest.approx(3 * 10**0.5, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["CE, views", "GCE, views"])
+@pytest.mark.parametrize("name", ["CE + views", "GCE + views"])
 def test_views_are_all_that_is_not_at_its_default(name):
     with_views = settings(METHODS[name].make(), 1257)
-    plain = settings(METHODS[name.removesuffix(", views")].make(), 1257)
+    plain = settings(METHODS[name.removesuffix(" + views")].make(), 1257)
     assert {k for k in plain if plain[k] != with_views[k]} == {"augment"}
     assert name in summarise([made(name, 0, 0.5), made("CE", 0, 0.5), made("GCE", 0, 0.5)]).ranks.notes[-1]
 
@@ -407,7 +407,7 @@ def test_without_views_to_take_they_are_the_plain_ones():
     y = np.arange(60) % 3
     proba = [
         runs.configured(METHODS[name].make(), {"max_epochs": 2}, 0, "cpu").fit(X, y).predict_proba(X)
-        for name in ("CE", "CE, views")
+        for name in ("CE", "CE + views")
     ]
     np.testing.assert_array_equal(*proba)
 
@@ -767,7 +767,7 @@ def test_a_row_stays_what_it_is_when_its_method_gets_a_parameter():
     rows[1] = made("ELR", 1, 0.7, params={**params, "lam": 9.0})
     (table,) = summarise(rows).scores
     assert table.rows == [["ELR", "0.700"]]
-    assert table.notes[0] == f"ELR: run with lam 9.0, now {params['lam']}"
+    assert table.notes[0] == f"ELR: run with lam 9.0, now {params['lam']!r}"
 
 
 def test_only_the_newest_recipe_counts():

@@ -144,9 +144,9 @@ VIEWS = 'not at its defaults but with augment="strong", as MOIT has it: what aug
 
 METHODS: dict[str, Method] = {
     "CE": Method(CrossEntropyClassifier, 1),
-    "CE, views": Method(lambda: CrossEntropyClassifier(augment="strong"), 1.1, note=VIEWS),
+    "CE + views": Method(lambda: CrossEntropyClassifier(augment="strong"), 1.1, note=VIEWS),
     "GCE": Method(GCEClassifier, 1),
-    "GCE, views": Method(lambda: GCEClassifier(augment="strong"), 1.1, note=VIEWS),
+    "GCE + views": Method(lambda: GCEClassifier(augment="strong"), 1.1, note=VIEWS),
     "SCE": Method(SCEClassifier, 1.1),
     "Co-teaching": Method(CoTeachingClassifier, 1.4, 1.8),
     "ELR": Method(ELRClassifier, 1.1),
@@ -165,7 +165,7 @@ METHODS: dict[str, Method] = {
     "LR": Method(_logistic_regression, 0.1),
     "GB": Method(_gradient_boosting, 5.4, 10),
 }
-"""Methods by name, every one at its defaults but two: "CE, views" and "GCE, views" are cross-entropy and GCE with
+"""Methods by name, every one at its defaults but two: "CE + views" and "GCE + views" are cross-entropy and GCE with
 ``augment="strong"``, and show what augmentation alone brings; where rows have no views they are "CE" and "GCE" again.
 "SANM(ELR)" is SANM around ELR, "IR(CE)" Influential Rank after cross-entropy, "CL + CE" confident learning's filter
 before it, "cleanlab + CE" cleanlab's own, "LR" and "GB" logistic regression and gradient boosting."""
