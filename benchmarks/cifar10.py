@@ -46,19 +46,19 @@ in a folder outside the checkout, which survives from command to command::
 
     cifar10_train_1.npz and cifar10n_labels.npz;   then cifar10_train_2.npz;   then cifar10_test.npz
 
-    python benchmarks/cifar10.py --stage inbox --data-home /tmp/staged        # 75 until all four are there
+    python benchmarks/cifar10.py --stage inbox --data-home ~/staged        # 75 until all four are there
 
 skorch is seldom installed there. Fetch its wheel at home (``pip download --no-deps -d .wheels skorch==1.4.0``), send
 ``.wheels/`` along, and begin every command with::
 
-    pip install -q --no-index --no-deps --upgrade --target /tmp/site .wheels/*.whl
-    export PYTHONPATH=/tmp/site:$PWD
+    pip install -q --no-index --no-deps --upgrade --target ~/site .wheels/*.whl
+    export PYTHONPATH=~/site:$PWD
 
 Then, again and again until it exits with 0, 1 or 3, with ``--left`` for what is left of the machine's time::
 
-    lines=/tmp/cifar10.jsonl; stored=docs/benchmarks/results/cifar10.jsonl
+    lines=~/cifar10.jsonl; stored=docs/benchmarks/results/cifar10.jsonl
     [ -e $lines ] || [ ! -e $stored ] || cp $stored $lines                    # what is stored is not run again
-    python benchmarks/cifar10.py --suite --minutes 8 --left 25 --data-home /tmp/staged --results $lines; status=$?
+    python benchmarks/cifar10.py --suite --minutes 8 --left 25 --data-home ~/staged --results $lines; status=$?
     cp $lines "$OUT/"; exit $status                                           # $OUT: the folder that comes back
 
 and copy the file that came back over the stored one. A checkpoint does not come back: ResNet-34 and its momentum are
