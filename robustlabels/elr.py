@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustlabels.base import RowLossClassifier, check_number
+from robustlabels.base import RowLossClassifier, Wrap, check_number, identity
 from robustlabels.functional import draw_mixup, mixup, sigmoid_rampup, soft_cross_entropy, update_average
 from robustlabels.modules import Twin
 from robustlabels.net import Rows
@@ -380,13 +380,15 @@ class ELRClassifier(RowLossClassifier):
 
     def _make_objective(self, module: nn.Module, rows: Rows) -> Objective:
         return ELRObjective(
-            self._make_memory(rows), lam=self._lam(rows), clamp_eps=self._eps(rows), augment=self._make_augment(rows)
+            self._make_memory(rows), lam=self.lam_, clamp_eps=self._eps(rows), augment=self._make_augment(rows)
         )
 
-    def _lam(self, rows: Rows) -> float:
-        counts = torch.bincount(rows.y[rows.index], minlength=rows.n_classes).tolist()
-        self.lam_ = default_lam(counts) if self.lam == "auto" else float(self.lam)
-        return self.lam_
+    def _train(self, rows: Rows, wrap: Wrap = identity) -> None:
+        """Settle lambda by the given labels, unless a training goes on."""
+        if not (self.warm_start and hasattr(self, "net_")):
+            counts = torch.bincount(rows.y[rows.index], minlength=rows.n_classes).tolist()
+            self.lam_ = default_lam(counts) if self.lam == "auto" else float(self.lam)
+        super()._train(rows, wrap)
 
     def _eps(self, rows: Rows) -> float:
         return default_clamp(rows.n_classes) if self.clamp_eps == "auto" else float(self.clamp_eps)
@@ -624,7 +626,7 @@ class ELRPlusClassifier(ELRClassifier):
         return ELRPlusObjective(
             module,
             (self._make_memory(rows), self._make_memory(rows)),
-            lam=self._lam(rows),
+            lam=self.lam_,
             clamp_eps=self._eps(rows),
             mixup_alpha=self._alpha(),
             ema_decay=self.ema_decay,

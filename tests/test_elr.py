@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from benchmarks import robustness
-from robustlabels import CrossEntropyClassifier, ELRClassifier, ELRPlusClassifier, elr
+from robustlabels import CrossEntropyClassifier, ELRClassifier, ELRPlusClassifier, elr, load
 from robustlabels.elr import (
     ELRObjective,
     ELRPlusObjective,
@@ -359,6 +359,17 @@ def test_a_rare_class_lowers_lambda(blobs, method):
         np.testing.assert_array_equal(
             auto.predict_proba(X), method(lam=lam, **params).fit(X[rows], y[rows]).predict_proba(X)
         )
+
+
+def test_lambda_is_settled_by_the_labels_it_was_fitted_on(blobs, tmp_path):
+    X, y = blobs
+    rare = np.flatnonzero((y != y[0]) | (np.cumsum(y == y[0]) <= 5))
+    clf = ELRClassifier(max_epochs=2, random_state=0, device="cpu", warm_start=True).fit(X[rare], y[rare])
+    clf.save(tmp_path / "clf.safetensors")
+    again = load(tmp_path / "clf.safetensors")
+    assert again.lam_ == again.net_.criterion_.lam == clf.lam_ == 1
+    assert clf.fit(X[rare], y[rare]).net_.criterion_.lam == 1
+    assert ELRClassifier(max_epochs=2, random_state=0, device="cpu").fit(X[rare], y[rare]).fit(X, y).lam_ == 5
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=6))
