@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.rules                         # what is not stored yet, then the table
+    python -m benchmarks.rules                         # what is not stored yet, then the tables
     python -m benchmarks.rules --questions bank --seeds 100
     python -m benchmarks.rules --table                 # run nothing
 
@@ -157,7 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.path.insert(0, str(LINES.parents[2]))
     import make_tables
 
-    print(make_tables.rules())
+    for question in options.questions:
+        print(getattr(make_tables, f"rules_{question}")(), end="\n\n")
 
 
 if __name__ == "__main__":

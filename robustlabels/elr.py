@@ -549,7 +549,7 @@ class ELRPlusClassifier(ELRClassifier):
     -----
     Both networks see one set of labels; in the authors' code each draws a split and a noise of its own. Ramps are
     fractions of the training: 40000 steps never end on small data. On tables the mean of two classes may look like a
-    third: the paper's even mixtures (alpha 1) were worse on most of them, and nowhere clearly better.
+    third: the paper's even mixtures (alpha 1) were worse on two of six sets, level on the others.
 
     References
     ----------

@@ -313,6 +313,25 @@ def test_which_method_does_not_let_one_slow_method_decide_on_the_seeds(make_tabl
     assert "**MOIT**" not in text
 
 
+def test_rules_are_read_off_their_rows(make_tables, tmp_path):
+    row = {"noise": "sym40", "cpu_seconds": 2.0}
+    runs = [("ELR+, mixup_alpha=1", "iris", s, 0.5 + s / 10) for s in (0, 1)] + [
+        ("ELR+, mixup_alpha=0", "wine", 0, 0.7)
+    ]
+    runs += [("rare: ELR, lam=1", "eight", 0, 0.9), ("CE, no views", "iris", 0, 0.1)]
+    lines = [
+        json.dumps({**row, "method": m, "data": d, "seed": s, "test_accuracy": a, "test_f1": a / 2})
+        for m, d, s, a in runs
+    ]
+    (tmp_path / "rules.jsonl").write_text("\n".join(lines) + "\n")
+    head, first, second = ([c.strip("- ") for c in e.splitlines()] for e in make_tables.rules_mixup().split("* -")[1:])
+    assert head[:4] == ["", "iris, sym40", "wine, sym40", "CPU s a run"]
+    assert [cell.strip() for cell in first][:4] == ["mixup_alpha=1", "0.550 ± 0.071", "", "2"]
+    assert [cell.strip() for cell in second][:4] == ["mixup_alpha=0", "", "0.700", "2"]
+    assert "ELR, lam=1\n     - 0.450" in make_tables.rules_rare()  # F1
+    assert make_tables.rules_bank() == make_tables.NOTHING
+
+
 def test_what_the_core_suite_missed_and_what_it_cost(make_tables, tmp_path):
     assert make_tables.core_missed() == make_tables.costs() == make_tables.NOTHING
     row = {"data": "digits", "rows": 9, "noise": "sym40", "params": {}, "true_rate": 0.4}
