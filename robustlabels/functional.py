@@ -6,6 +6,7 @@ import math
 import sys
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -624,8 +625,21 @@ def nearest_neighbours(z: Tensor, k: int, *, block_size: int | None = None, back
         similarity = z[start : start + block_size] @ z.T  # (b, n)
         own = torch.arange(len(similarity), device=z.device)
         similarity[own, start + own] = -torch.inf
-        neighbours[start : start + block_size] = similarity.topk(k, dim=1, sorted=False).indices
+        neighbours[start : start + block_size] = _largest(similarity, k)
     return neighbours
+
+
+def _largest(similarity: Tensor, k: int) -> Tensor:
+    """Columns of the k largest entries of each row (b, n), in no particular order.
+
+    On a CPU torch sorts the k best as it goes where they are less than a 64th of all, and selects without sorting where
+    they are more. Numpy selects four times as fast.
+    """
+    n = similarity.shape[1]
+    if similarity.device.type != "cpu" or n >= 64 * k:
+        return similarity.topk(k, dim=1, sorted=False).indices
+    parts = (np.argpartition(rows.float().numpy(), n - k, axis=1)[:, n - k :] for rows in similarity.split(64))
+    return torch.from_numpy(np.concatenate(list(parts)))
 
 
 def _faiss_neighbours(z: Tensor, k: int) -> Tensor:

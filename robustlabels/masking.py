@@ -349,10 +349,11 @@ def column_masks(contribution: Tensor, share: Tensor) -> list[Tensor]:
     """
     d = contribution.shape[1]
     count = (share * d).round().long().clamp(1, d - 1)[:, None]
-    chosen = torch.arange(d, device=contribution.device) < count  # (b, d): in the order of contribution
     energy = contribution.float().square()
-    orders = [energy.argsort(dim=1, descending=most, stable=True) for most in (True, False)]
-    return [torch.zeros_like(chosen).scatter_(1, order, chosen) for order in orders]
+    ordered = energy.sort(dim=1).values  # once for both ends; sorting is most of the work
+    most, least = ordered.gather(1, (d - count).clamp_max(d - 1)), ordered.gather(1, (count - 1).clamp_min(0))
+    ends = ((energy > most, energy == most), (energy < least, energy == least))
+    return [beyond | (last & (last.cumsum(1) <= count - beyond.sum(1, keepdim=True))) for beyond, last in ends]
 
 
 def _fill(x: Tensor, u: Tensor, fill: str, fill_range: tuple[float | Tensor, float | Tensor]) -> Tensor:

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from robustlabels import augment as augmentation
 from robustlabels.base import BaseNoisyLabelClassifier, Wrap, check_number, identity
@@ -60,7 +61,7 @@ def interpolated_contrastive_loss(
     """Mean of L_i over both views of a batch, against the batch itself (L_MIX) or a bank (L_MEM).
 
     Positives are "same label", so the numerator needs the sums of the candidates of each label and no mask of pairs;
-    the (2b, m) similarities are made once, for the normaliser.
+    the (2b, m) products are made once, for the normaliser.
 
     Parameters
     ----------
@@ -95,11 +96,9 @@ def interpolated_contrastive_loss(
     sums = z.new_zeros(n_classes, z.shape[1]).index_add(0, candidate_y, candidates)  # (n_classes, d)
     counts = z.new_zeros(n_classes).index_add(0, candidate_y, torch.ones_like(candidate_y, dtype=z.dtype))
 
-    here = torch.arange(2 * b, device=z.device)
-    similarity = (z / temperature) @ candidates.T  # (2b, m)
-    self_similarity = similarity[here, offset + here]
-    similarity = similarity.scatter(1, (offset + here)[:, None], -torch.inf)
-    normaliser = torch.logsumexp(similarity, dim=1)  # (2b,), over all candidates but the row itself
+    copies = candidates[offset : offset + 2 * b]
+    self_similarity = (z * copies).sum(1) / temperature
+    normaliser = _LogNormaliser.apply(z / temperature, candidates, offset)  # (2b,), over all but the row itself
 
     def mean_log_p(which: Tensor, same: Tensor, extra: Tensor | float, extra_count: Tensor | float) -> Tensor:
         """Mean of log p over the candidates of a label, without the row itself where it has that label."""
@@ -111,12 +110,40 @@ def interpolated_contrastive_loss(
     extra_count: Tensor | float = 0.0
     if variant == "code":  # the partner's own two views once more, unless one of them is the row itself
         views = torch.stack([minor, minor + b], dim=1)  # (2b, 2)
-        itself = views == here[:, None]
-        extra = similarity.gather(1, offset + views).masked_fill(itself, 0.0).sum(1)
+        itself = views == torch.arange(2 * b, device=z.device)[:, None]
+        extra = ((z[:, None] * copies[views]).sum(2) / temperature).masked_fill(itself, 0.0).sum(1)
         extra_count = (~itself).sum(1)
     minority = mean_log_p(minor_y, (minor_y == own_y).long(), extra, extra_count)
     share = torch.cat([z.new_full((b,), lam[0]), z.new_full((b,), lam[1])])
     return -(share * dominant + (1 - share) * minority).mean()
+
+
+class _LogNormaliser(torch.autograd.Function):
+    """Per row, log of the summed exponentials of its products with all candidates but its own copy.
+
+    Autograd would keep the (2b, m) products twice and walk over them once for every operation, forward and back. Here
+    they are kept once, exponentiated, and the gradient is two products of them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, candidates: Tensor, offset: int) -> Tensor:
+        terms = z @ candidates.T  # (2b, m)
+        terms.diagonal(offset).fill_(-torch.inf)
+        high = terms.amax(1, keepdim=True)
+        total = terms.sub_(high).exp_().sum(1, keepdim=True)  # (2b, 1)
+        ctx.save_for_backward(z, candidates, terms, total)
+        return (high + total.log())[:, 0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        z, candidates, terms, total = ctx.saved_tensors
+        share = gradient[:, None] / total
+        return (
+            share * (terms @ candidates) if ctx.needs_input_grad[0] else None,
+            terms.T @ (share * z) if ctx.needs_input_grad[1] else None,
+            None,
+        )
 
 
 # --- the classification equation --------------------------------------------------------------------------------------
