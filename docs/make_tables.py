@@ -292,6 +292,19 @@ def rules_rare() -> str:
     return rules("rare: cross-entropy", "rare: ELR", measure="test_f1")
 
 
+IMAGES = ("images: cross-entropy", "images: ELR", "images: ELR+")
+
+
+def rules_images() -> str:
+    """ELR's lambda on images."""
+    return rules(*IMAGES)
+
+
+def rules_images_found() -> str:
+    """Average precision of ELR's suspects among images."""
+    return rules(*IMAGES, measure="average_precision")
+
+
 def rules(*names: str, measure: str = "test_accuracy") -> str:
     """What ``benchmarks/rules.py`` stored of these methods: test scores by set and labels, and CPU seconds of all."""
     from robustlabels.benchmark import read_rows
@@ -308,7 +321,7 @@ def rules(*names: str, measure: str = "test_accuracy") -> str:
         runs = [line for cell in cells.values() for line in cell]
         scores = [mean_sd([line[measure] for line in cells.get(column, ())], 3) for column in columns]
         seconds = sum(line["cpu_seconds"] for line in runs) / len(runs)
-        name = method.partition(", ")[2] if len(names) == 1 else method.removeprefix("rare: ")
+        name = method.partition(", ")[2] if len(names) == 1 else method.rpartition(": ")[2]
         body.append([name, *scores, f"{seconds:.0f}"])
     return table(["", *columns, "CPU s a run"], body) if body else NOTHING
 
