@@ -804,6 +804,14 @@ def test_a_failure_does_not_hide_what_was_measured():
     assert table.notes[0] == "mine, sym40: gone"
 
 
+@pytest.mark.parametrize("method", ["ELR", "IR(ELR)", "CL + CE"])
+def test_what_a_set_shares_is_no_departure_in_any_part(method):
+    problem = PROBLEMS["fashion_mnist"]
+    params = settings(runs.configured(METHODS[method].make(), problem.shared, 0, "cpu"), problem.rows)
+    row = made(method, 0, 0.5, data=problem.name, rows=problem.rows, params=params, recipe=METHODS[method].recipe)
+    assert not [note for note in summarise([row]).scores[0].notes if "run with" in note]
+
+
 def test_too_costly_cells_say_so():
     (table,) = summarise([{**made("CE", 0, 0.4), "data": "cifar10"}]).scores
     assert table.rows == [["CE", "0.400"], ["SANM(DivideMix)", "too costly"], ["GB", "too costly"]]

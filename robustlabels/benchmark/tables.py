@@ -257,8 +257,9 @@ def _of_its_settings(data: str, method: str, by_kind: Mapping[str, Sequence[Row]
     if some is not None and method in METHODS:
         if recipe(some) < METHODS[method].recipe:
             notes.append(f"{method}: run before its code or its automatic settings were changed")
-        shared = PROBLEMS[data].shared if data in PROBLEMS else {}
-        now = {k: v for k, v in settings(METHODS[method].make(), some["rows"]).items() if k not in shared}
+        shared = tuple(f"__{name}" for name in PROBLEMS[data].shared) if data in PROBLEMS else ()
+        own = settings(METHODS[method].make(), some["rows"])
+        now = {name: value for name, value in own.items() if not f"__{name}".endswith(shared)}  # of a part as well
     values: dict[str, dict[str, list[str]]] = {}  # columns, by parameter and value
     for kind, its in by_kind.items():
         for name, value in {**_defaults(method), **its[-1]["params"]}.items():
