@@ -145,6 +145,11 @@ QUESTIONS: dict[str, tuple[Sequence[str], Callable[[int, int], dict[str, Any]]]]
             "images: cross-entropy": CrossEntropyClassifier(),
             **{f"images: ELR, lam={lam:g}": ELRClassifier(lam=lam) for lam in (5.0, 3.0, 1.0)},
             **{f"images: ELR+, lam={lam:g}": ELRPlusClassifier(lam=lam) for lam in (5.0, 3.0)},
+            **{
+                f"images: ELR, lam={lam:g}, 15 epochs": ELRClassifier(lam=lam, max_epochs=15)
+                for lam in (5.0, 3.0)
+                if rows < 3000
+            },
         },
     ),
     "mixup": (

@@ -127,7 +127,8 @@ class _LogNormaliser(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, candidates: Tensor, offset: int) -> Tensor:
-        terms = z @ candidates.T  # (2b, m)
+        with torch.autocast(z.device.type, enabled=False):
+            terms = z @ candidates.T  # (2b, m)
         terms.diagonal(offset).fill_(-torch.inf)
         high = terms.amax(1, keepdim=True)
         total = terms.sub_(high).exp_().sum(1, keepdim=True)  # (2b, 1)

@@ -147,6 +147,13 @@ def test_class_sums_equal_the_mask_form(b, seed, variant, older):
     torch.testing.assert_close(*(torch.autograd.grad(value, z)[0] for value in (fast, slow)))
 
 
+@pytest.mark.parametrize("offset", [0, 3])
+def test_gradient_of_the_normaliser(offset):
+    generator = torch.Generator().manual_seed(0)
+    z, candidates = (torch.randn(n, 2, generator=generator, dtype=torch.float64).requires_grad_() for n in (4, 9))
+    assert torch.autograd.gradcheck(moit._LogNormaliser.apply, (z, candidates, offset))
+
+
 def test_oracle_4_first_in_first_out():
     bank = MemoryBank(20, 1)
     pointers = []
@@ -387,7 +394,8 @@ def test_neighbours_against_sorting(n, seed):
     k = 1 + seed % ((n - 1) if n < 64 else 3)
     similarity = (z.double() @ z.double().T).fill_diagonal_(-9)
     expected = similarity.sort(descending=True).indices[:, :k].sort().values
-    assert torch.equal(nearest_neighbours(z, k, block_size=3).long().sort().values, expected)
+    for rows in (z, z.clone().requires_grad_()):
+        assert torch.equal(nearest_neighbours(rows, k, block_size=3).long().sort().values, expected)
 
 
 def test_backends_agree_on_nearly_all_votes(digits):

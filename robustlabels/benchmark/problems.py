@@ -291,7 +291,7 @@ PROBLEMS: dict[str, Problem] = {
             shared={"module": "cnn", "module__width": 16, "max_epochs": 30},
             seconds=55,
             too_costly={
-                "SANM(DivideMix)": "two networks, four views and their masks: twelve minutes a run, by Fashion-MNIST",
+                "SANM(DivideMix)": "two networks, four views: about twelve minutes a run, estimated from Fashion-MNIST",
                 "GB": "ten classes of trees on 3072 pixels, six times over, take half an hour a run",
             },
             test_rows=10_000,
