@@ -20,8 +20,8 @@ REASONS = {
     "elr_state": "What is left are six small operations, among them the guard against predictions that are no numbers.",
     "skorch": "At 784-256-10 the work is matrix products on both sides; what skorch spends on rows is little.",
     "contrastive": (
-        "The masks here are built at once and used once. The two products with the bank, which both forms need, are "
-        "half of the time."
+        "The masks here are built at once and used once. What is left is to a large part the two products with the "
+        "bank, which both forms need."
     ),
 }
 

@@ -632,8 +632,8 @@ def nearest_neighbours(z: Tensor, k: int, *, block_size: int | None = None, back
 def _largest(similarity: Tensor, k: int) -> Tensor:
     """Columns of the k largest entries of each row (b, n), in no particular order.
 
-    On a CPU torch sorts the k best as it goes where they are less than a 64th of all, and selects without sorting where
-    they are more. Numpy does that four times as fast on a processor with wide vectors, and as fast on others.
+    On a CPU torch sorts the k best as it goes where they are a 64th of all or less, and selects without sorting where
+    they are more. Numpy does that much faster on a processor with wide vectors, and about as fast on others.
     """
     n = similarity.shape[1]
     if similarity.device.type != "cpu" or n >= 64 * k:
