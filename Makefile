@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# Small networks gain nothing from a second thread, and threads that spin while they wait slow down their neighbours.
+# Small networks gain nothing from a second thread, and threads that spin while they wait slow down their neighbors.
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -24,7 +24,7 @@ demo: venv  ## the main job on real images whose wrong labels are known; results
 test: venv
 	$(BIN)/python -m pytest -n 2
 
-slow: venv  ## behaviour over seeds; with real data where ROBUSTLABELS_DATA names its folder
+slow: venv  ## behavior over seeds; with real data where ROBUSTLABELS_DATA names its folder
 	$(BIN)/python -m pytest -n 2 -m slow
 
 lint: venv
@@ -40,7 +40,7 @@ docs: venv
 
 smoke: venv  ## every method of the comparison once, on digits; fails if one of them does
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
-	$(BIN)/python -m robustlabels benchmark smoke --jobs 2 --results "$$folder/smoke.jsonl"
+	$(BIN)/python -m robustlabels compare smoke --jobs 2 --results "$$folder/smoke.jsonl"
 
 benchmark: venv  ## speed ratios
 	$(BIN)/python -m benchmarks run all

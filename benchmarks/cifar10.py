@@ -12,7 +12,7 @@ Rows are the papers', too. ELR, ELR+ and the baselines train on 45,000 class-str
 *noisy* labels. MOIT, MOIT+, PEMM, DivideMix and SANM, and the baselines under MOIT's noise, train on all 50,000 and
 have no noisy validation, as in their scripts (PEMM's paper we have not seen; its script holds none out).
 ``--validation yes`` or ``no`` says otherwise. One departure, as everywhere in the package: statistics for
-normalisation are taken from the training images.
+normalization are taken from the training images.
 
 Noise is drawn in both parts, anew for each seed: ``sym*`` with the true class among the drawn labels (ELR's and
 DivideMix's convention: "40 %" is 36 % wrong), ``asym40`` by the ELR authors' own sequential generator (18.4 % wrong),
@@ -111,13 +111,14 @@ from robustlabels import (
     SCEClassifier,
     detection_report,
 )
-from robustlabels.base import BaseMetaClassifier
-from robustlabels.benchmark import append_row, find, read_rows, settings
+from robustlabels.comparison import append_row, find, read_rows, settings
 from robustlabels.datasets import NoisyDataset, load_cifar10
-from robustlabels.moit import MOITObjective
-from robustlabels.net import AccuracyCurve, Rows, resolve_device, unwrap
+from robustlabels.methods.moit import MOITObjective
 from robustlabels.noise import CIFAR10_PAIRS, AsymmetricNoise, SymmetricNoise
-from robustlabels.objective import AtPrecision
+from robustlabels.training.meta import BaseMetaClassifier
+from robustlabels.training.net import AccuracyCurve, resolve_device, unwrap
+from robustlabels.training.objective import AtPrecision
+from robustlabels.training.rows import Rows
 
 METHODS = {
     "ce": CrossEntropyClassifier,
@@ -189,7 +190,7 @@ EPOCH_SECONDS = {
 What was measured since is preferred."""
 FAST_EPOCH_SECONDS, START_SECONDS = 0.15, 30.0
 
-# ELR's, CE's, GCE's, SCE's: Liu et al. (2020), tables 1 (five noise realisations) and 2 (ELR+): test accuracy in
+# ELR's, CE's, GCE's, SCE's: Liu et al. (2020), tables 1 (five noise realizations) and 2 (ELR+): test accuracy in
 # percent. DivideMix's as quoted there, table 2. MOIT's: Ortego et al. (2021), table 6. CIFAR-10N: its authors'
 # leaderboard page. PEMM has no number that we know of, SANM none for these labels.
 PUBLISHED: dict[tuple[str, str], tuple[float, float | None]] = {

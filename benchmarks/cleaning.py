@@ -6,8 +6,8 @@
     python -m benchmarks.cleaning --set trec --detectors Auto --seeds 0
 
 Trained on the given labels, on those that :class:`~robustlabels.NoiseAwareClassifier` leaves after dropping, weighting
-or relabelling what a detector flags, on what remains of the rows when cleanlab drops its issues, and on the right
-labels: the most that any repair could give. All have the same classifier, logistic regression on standardised columns,
+or relabeling what a detector flags, on what remains of the rows when cleanlab drops its issues, and on the right
+labels: the most that any repair could give. All have the same classifier, logistic regression on standardized columns,
 gradient boosting on the table, or the default network on digits, and the same rows: at most 10 000, drawn by the seed.
 Scores are on right labels, accuracy, or F1 of the defects on JIRA. Every detector is as it comes, fitted once for its
 three strategies; its CPU seconds (one thread) count for the first of them.
@@ -42,7 +42,7 @@ from sklearn.preprocessing import StandardScaler
 import robustlabels as rl
 from benchmarks.robustness import environment
 from robustlabels import datasets
-from robustlabels.benchmark import Split, append_row, make_split, mean_sd, read_rows
+from robustlabels.comparison import Split, append_row, make_split, mean_sd, read_rows
 
 LINES = Path(__file__).parents[1] / "docs" / "benchmarks" / "results" / "cleaning.jsonl"
 ROWS = 10_000

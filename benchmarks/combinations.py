@@ -23,7 +23,7 @@ from sklearn.datasets import load_digits
 
 import robustlabels as rl
 from benchmarks.robustness import environment, measure, published, small_table
-from robustlabels.benchmark import Split, append_row, isolated, mean_sd, read_rows
+from robustlabels.comparison import Split, append_row, isolated, mean_sd, read_rows
 
 LINES = Path(__file__).parents[1] / "docs" / "benchmarks" / "results" / "combinations.jsonl"
 

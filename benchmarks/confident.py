@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.harness import Ratio, Skip, benchmark, compare
 from benchmarks.memory import peak
-from robustlabels.confident import find_label_issues, label_quality
+from robustlabels.maths.confident_joint import find_label_issues, label_quality
 
 MIB = 1 << 20
 

@@ -23,11 +23,11 @@ from sklearn.datasets import load_digits, load_iris, load_wine
 
 from benchmarks import robustness
 from robustlabels import CrossEntropyClassifier, ELRClassifier, ELRPlusClassifier
-from robustlabels.benchmark import Split, append_row, defaults, isolated, mean_sd, read_rows
+from robustlabels.comparison import Split, append_row, defaults, isolated, mean_sd, read_rows
 from robustlabels.datasets import load_cifar10_features, load_fashion_mnist
 from robustlabels.metrics import detection_report
-from robustlabels.net import Rows
-from robustlabels.objective import Batch, Model, Objective, ObjectiveWrapper
+from robustlabels.training.objective import Batch, Model, Objective, ObjectiveWrapper
+from robustlabels.training.rows import Rows
 
 LINES = robustness.DOCS / "results" / "defaults.jsonl"
 SEEDS = (100, 101, 102)

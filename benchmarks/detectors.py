@@ -8,9 +8,9 @@
 
 A run is one line of ``docs/benchmarks/results/detectors.jsonl``. A seed draws the rows, where a set has more than
 10 000 (CIFAR-10N, JIRA, Fashion-MNIST: all of their rows would take minutes a fit), flips the simulated labels, and
-seeds networks and folds. Every method gets the same rows; columns of the table (JIRA) are standardised for those that
+seeds networks and folds. Every method gets the same rows; columns of the table (JIRA) are standardized for those that
 do not do so themselves. cleanlab scores out-of-fold probabilities of three classifiers: logistic regression on
-standardised columns, the network of ``AutoNoiseDetector`` trained on cross-entropy, and gradient boosting on the table.
+standardized columns, the network of ``AutoNoiseDetector`` trained on cross-entropy, and gradient boosting on the table.
 
 Stored of every method are average precision, ROC AUC and precision at the true number of wrong labels, and what it
 flags by default; of our detectors also the estimated noise rate with its interval and, for several alpha, the rows that
@@ -37,9 +37,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import robustlabels as rl
-from robustlabels import datasets, thresholds
-from robustlabels.benchmark import append_row, environment, mean_sd, read_rows
-from robustlabels.detection import one_layer
+from robustlabels import datasets
+from robustlabels.comparison import append_row, environment, mean_sd, read_rows
+from robustlabels.detection import one_layer, thresholds
 from robustlabels.metrics import detection_report
 from robustlabels.noise import PairNoise, SymmetricNoise
 
@@ -86,7 +86,7 @@ def digits(noise: Any) -> Problem:
 
 
 def false_positives(seed: int) -> Problem:
-    """World news or not, 6 % of the others labelled as such: errors in the rare label."""
+    """World news or not, 6 % of the others labeled as such: errors in the rare label."""
     data = _read(datasets.load_noisyag_news)
     true = (data.y_train == 0).astype(np.int64)
     flip = np.random.default_rng(seed).random(len(true)) < 0.06

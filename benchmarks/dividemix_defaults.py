@@ -24,7 +24,7 @@ from sklearn.datasets import load_digits, load_iris, load_wine
 from benchmarks import robustness
 from robustlabels import CrossEntropyClassifier, DivideMixClassifier, ELRClassifier
 from robustlabels.augment import ColumnCorruption
-from robustlabels.benchmark import Split, append_row, read_rows
+from robustlabels.comparison import Split, append_row, read_rows
 from robustlabels.metrics import detection_report
 
 LINES = robustness.DOCS / "results" / "dividemix.jsonl"
@@ -66,7 +66,7 @@ def measure(estimator: Any, split: Split) -> dict[str, float]:
             "recall": float(report.recall),
         }
     if hasattr(estimator, "clean_mask_"):
-        found["not labelled"] = float((~estimator.clean_mask_).mean())
+        found["not labeled"] = float((~estimator.clean_mask_).mean())
     return found
 
 

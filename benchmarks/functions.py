@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.harness import Ratio, Skip, benchmark, compare
 from robustlabels.augment import Compose, HorizontalFlip, RandomCrop
-from robustlabels.elr import TargetMemory
-from robustlabels.functional import fit_two_component_mixture
+from robustlabels.maths.functional import fit_two_component_mixture
+from robustlabels.methods.elr import TargetMemory
 
 
 @benchmark

@@ -1,7 +1,7 @@
 """Compare candidates inside one process, in interleaved rounds, and judge the ratio by its spread.
 
 Absolute times say more about the machine than about the code, so none is ever a target. A ratio is taken per round, so
-both of its sides met the same machine, and of one thread's CPU time, which neighbours on the machine disturb little.
+both of its sides met the same machine, and of one thread's CPU time, which neighbors on the machine disturb little.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def measure(where: str, n: int, d: int, k: int) -> dict[str, float]:
     import numpy as np
     import torch
 
-    from robustlabels.influence import influence_scores
+    from robustlabels.maths.influence_functions import influence_scores
 
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
@@ -50,11 +50,11 @@ def measure(where: str, n: int, d: int, k: int) -> dict[str, float]:
     mixing = rng.normal(size=(d, d)).astype("float32") / np.sqrt(d)
     with tempfile.TemporaryDirectory() as folder:
         features = np.lib.format.open_memmap(Path(folder) / "x.npy", mode="w+", dtype="float32", shape=(n, d))
-        centres = rng.normal(size=(k, d)).astype("float32")
+        centers = rng.normal(size=(k, d)).astype("float32")
         for rows in np.array_split(
             np.arange(n), max(1, n // 1000)
         ):  # correlated and half of them zero, as after a ReLU
-            raw = 2 * rng.normal(size=(len(rows), d)).astype("float32") + centres[y[rows]]
+            raw = 2 * rng.normal(size=(len(rows), d)).astype("float32") + centers[y[rows]]
             features[rows] = np.maximum(raw @ mixing, 0)
         wrong = rng.random(n) < 0.4
         given = np.where(wrong, rng.integers(k, size=n), y)

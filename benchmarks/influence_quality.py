@@ -6,7 +6,7 @@ appends one JSON line a run to docs/benchmarks/results/influence.jsonl; the tabl
 what is stored. Runs that are stored already are skipped.
 
 * ``fidelity``: influence against true leave-one-out, the last layer solved again without every single row, on Gaussian
-  classes and on the features of a network that has memorised digits with wrong labels;
+  classes and on the features of a network that has memorized digits with wrong labels;
 * ``rule``: which rows the automatic rule would remove first, beside outliers of the influence on the model;
 * ``features``: for classifiers that are no networks, X against the decision function;
 * ``loop``: test accuracy of a network before and after post-training, with nothing but noisy labels to choose by.
@@ -36,15 +36,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from robustlabels import CrossEntropyClassifier, InfluentialRankClassifier
-from robustlabels.benchmark import append_row, environment, read_rows
-from robustlabels.influence import (
+from robustlabels.comparison import append_row, environment, read_rows
+from robustlabels.maths.influence_functions import (
     BACKENDS,
     RidgeSoftmax,
     influence_outliers,
     loo_influence,
     model_influence,
 )
-from robustlabels.influential_rank import AUTO_RIDGE
+from robustlabels.methods.influential_rank import AUTO_RIDGE
 from robustlabels.noise import SymmetricNoise
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs/benchmarks/results/influence.jsonl"
@@ -63,7 +63,7 @@ def digits(seed: int, rate: float, **split: Any) -> tuple[np.ndarray, ...]:
 
 
 def overfitted(seed: int, **params: Any) -> CrossEntropyClassifier:
-    """A network that has memorised its labels after 200 epochs."""
+    """A network that has memorized its labels after 200 epochs."""
     params = {"lr": 0.05, "max_epochs": 200, "random_state": seed, "device": "cpu", **params}
     return CrossEntropyClassifier(**params)
 
@@ -74,29 +74,29 @@ def overfitted(seed: int, **params: Any) -> CrossEntropyClassifier:
 def blobs(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Two hundred rows, five columns, three classes, 15 % of the labels drawn anew."""
     rng = np.random.RandomState(seed)
-    centres, y = rng.randn(3, 5), rng.randint(3, size=200)
-    x = centres[y] + rng.randn(200, 5)
+    centers, y = rng.randn(3, 5), rng.randint(3, size=200)
+    x = centers[y] + rng.randn(200, 5)
     drawn = rng.rand(200) < 0.15
     y[drawn] = rng.randint(3, size=drawn.sum())
     return x, y
 
 
-def memorised(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features (d = 32) of a network that has memorised 300 digits of which 20 % have a wrong label."""
+def memorized(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features (d = 32) of a network that has memorized 300 digits of which 20 % have a wrong label."""
     X, y, _, _, _ = digits(seed, 0.2, train_size=300)
     return overfitted(seed, module__width=32).fit(X, y).transform(X), y
 
 
 def fidelity(seed: int) -> Iterator[Run]:
     """Against the layer solved again without every single row."""
-    for name, make in ("Gaussian classes", blobs), ("memorised digits", memorised):
+    for name, make in ("Gaussian classes", blobs), ("memorized digits", memorized):
         for damping in (0.01, 0.1, 1.0):
 
             def figures(make: Any = make, damping: float = damping) -> dict[str, float]:
                 x, y = make(seed)
                 n, k = len(y), int(y.max()) + 1
                 head = RidgeSoftmax.fit(x, y, k, damping=damping, tol=1e-9)
-                x = (x - head.mean.numpy()) / head.std.numpy()  # the standardisation stays when a row leaves
+                x = (x - head.mean.numpy()) / head.std.numpy()  # the standardization stays when a row leaves
                 how = {"damping": damping * n / (n - 1), "standardize": False, "tol": 1e-9, "warm_start": head.weight}
                 true = np.empty(n)
                 for i in range(n):
@@ -170,7 +170,7 @@ def features(seed: int) -> Iterator[Run]:
 
 
 def loop(seed: int) -> Iterator[Run]:
-    """Digits, package defaults but for epochs enough to memorise."""
+    """Digits, package defaults but for epochs enough to memorize."""
     for rate in (0.0, 0.2, 0.4):
         for method in ("base", "finetune", "last_layer", "retrain", "frozen, finetune", "frozen, retrain"):
 

@@ -5,7 +5,7 @@
 appends one JSON line a run to docs/benchmarks/results/jira.jsonl; the table on the method's page is made from what is
 stored. Runs that are stored already are skipped.
 
-The last release of each of six projects is the test part, labelled by the developers; training labels come from a
+The last release of each of six projects is the test part, labeled by the developers; training labels come from a
 heuristic over fix commits. Columns are brought to normal quantiles first, which changes nothing for trees but gives the
 last layer, solved on the columns, a fair chance. A seed seeds the boosting, the hold-out and what is dropped at random.
 F1 is at the threshold of one half; AP is average precision. Both are of the defective class.
@@ -29,7 +29,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer
 
 from robustlabels import InfluenceNoiseDetector, InfluentialRankClassifier, datasets
-from robustlabels.benchmark import append_row, environment, read_rows
+from robustlabels.comparison import append_row, environment, read_rows
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs/benchmarks/results/jira.jsonl"
 

@@ -14,18 +14,18 @@ from benchmarks.harness import Ratio, benchmark, compare
 from benchmarks.nets import PlainCNN
 from benchmarks.training import classifier, epochs_of, has_bfloat16, noise, seeded
 from robustlabels import CrossEntropyClassifier, MOITClassifier
-from robustlabels.functional import count_votes, most_votes, nearest_neighbours
-from robustlabels.moit import interpolated_contrastive_loss, two_pass_votes
+from robustlabels.maths.functional import count_votes, most_votes, nearest_neighbors, two_pass_votes
+from robustlabels.methods.moit import interpolated_contrastive_loss
 
 
 @benchmark
 def votes(quick: bool) -> Iterator[Ratio]:
-    """Two-pass vote of 250 neighbours, against two searches with one-hot labels; brute-force search beside it."""
+    """Two-pass vote of 250 neighbors, against two searches with one-hot labels; brute-force search beside it."""
     n, d, k, n_classes = (2_000 if quick else 10_000), 128, 250, 10
     generator = torch.Generator().manual_seed(0)
     y = torch.randint(n_classes, (n,), generator=generator)
-    centres = torch.randn(n_classes, d, generator=generator)
-    z = F.normalize(1.5 * centres[y] + 4 * torch.randn(n, d, generator=generator), dim=1)
+    centers = torch.randn(n_classes, d, generator=generator)
+    z = F.normalize(1.5 * centers[y] + 4 * torch.randn(n, d, generator=generator), dim=1)
 
     def two_searches() -> Tensor:
         labels = y
@@ -43,7 +43,7 @@ def votes(quick: bool) -> Iterator[Ratio]:
         return torch.cat(counts).int()
 
     def ours(backend: str) -> Tensor:
-        return two_pass_votes(nearest_neighbours(z, k, backend=backend), y, n_classes)[1]
+        return two_pass_votes(nearest_neighbors(z, k, backend=backend), y, n_classes)[1]
 
     def scikit_learn() -> Tensor:
         index = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(z.numpy())

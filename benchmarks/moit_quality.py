@@ -25,10 +25,9 @@ from sklearn.preprocessing import StandardScaler
 
 from robustlabels import CrossEntropyClassifier, ELRClassifier, MOITClassifier, MOITPlusClassifier, datasets
 from robustlabels.augment import GaussianNoise
-from robustlabels.benchmark import append_row, environment, mean_sd, read_rows
-from robustlabels.functional import most_votes, nearest_neighbours
+from robustlabels.comparison import append_row, environment, mean_sd, read_rows
+from robustlabels.maths.functional import default_n_neighbors, most_votes, nearest_neighbors, two_pass_votes
 from robustlabels.metrics import detection_report
-from robustlabels.moit import default_n_neighbors, two_pass_votes
 from robustlabels.noise import SymmetricNoise
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs/benchmarks/results/moit.jsonl"
@@ -77,7 +76,7 @@ def raw_votes(p: Problem) -> tuple[np.ndarray, np.ndarray]:
     labels = torch.from_numpy(numbers)
     z = F.normalize(torch.from_numpy(np.asarray(p.X, dtype=np.float32)), dim=1)
     k = default_n_neighbors(len(z), len(classes))
-    counts = two_pass_votes(nearest_neighbours(z, k), labels, len(classes))[1]
+    counts = two_pass_votes(nearest_neighbors(z, k), labels, len(classes))[1]
     share = counts[torch.arange(len(z)), labels].float() / k
     return 1 - share.numpy(), (most_votes(counts) != labels).numpy()
 

@@ -28,14 +28,14 @@ from torch import nn
 
 from benchmarks import robustness
 from robustlabels import CrossEntropyClassifier, ELRClassifier, PEMMClassifier, SCEClassifier
-from robustlabels.base import RowLossClassifier
-from robustlabels.benchmark import Split, append_row, read_rows
+from robustlabels.comparison import Split, append_row, read_rows
 from robustlabels.datasets import load_cifar10_features
 from robustlabels.metrics import detection_report
 from robustlabels.modules import find_head
-from robustlabels.net import Rows
 from robustlabels.noise import SymmetricNoise
-from robustlabels.objective import Batch, Model, Objective, weighted_mean
+from robustlabels.training.base import RowLossClassifier
+from robustlabels.training.objective import Batch, Model, Objective, weighted_mean
+from robustlabels.training.rows import Rows
 
 LINES = robustness.DOCS / "results" / "pemm.jsonl"
 RATES = (0.2, 0.4, 0.6)

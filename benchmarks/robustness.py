@@ -11,7 +11,7 @@ split and noise: the package's defaults unless :data:`PROBLEMS` says otherwise. 
 is one line of ``docs/benchmarks/results/robustness.jsonl`` and is not repeated while its settings stay what they were.
 CIFAR-10 features and Fashion-MNIST are read from the folder ``ROBUSTLABELS_DATA``.
 
-Seconds are CPU time of one thread, fit and scores together: neighbours on the machine disturb it less than they do a
+Seconds are CPU time of one thread, fit and scores together: neighbors on the machine disturb it less than they do a
 clock. Peak memory is of the whole process: Python, torch and reading the data included.
 """
 
@@ -34,17 +34,8 @@ from sklearn.preprocessing import StandardScaler
 
 import robustlabels
 from benchmarks.nets import PlainCNN
-from robustlabels import benchmark
-from robustlabels.benchmark import (
-    Split,
-    append_row,
-    detection,
-    isolated,
-    make_split,
-    mean_sd,
-    out_of_fold,
-    read_rows,
-)
+from robustlabels import comparison as benchmark
+from robustlabels.comparison import Split, append_row, detection, isolated, make_split, mean_sd, out_of_fold, read_rows
 from robustlabels.datasets import NoisyDataset, load_cifar10_features, load_fashion_mnist
 
 DOCS = Path(__file__).parents[1] / "docs" / "benchmarks"
@@ -60,7 +51,7 @@ METHODS = {
     "ELR+": robustlabels.ELRPlusClassifier,
 }
 OUT_OF_FOLD = "LR out of fold"
-"""Logistic regression on standardised columns; scores are 1 - p(given label) by 5-fold cross-validation."""
+"""Logistic regression on standardized columns; scores are 1 - p(given label) by 5-fold cross-validation."""
 
 
 # -- The problems -----------------------------------------------------------------------------------------------------
@@ -143,7 +134,7 @@ LABELS = {
 
 
 def measure(estimator: Any, split: Split) -> dict[str, Any]:
-    """What :func:`robustlabels.benchmark.measure` does; ``flagged`` is the estimated noise rate."""
+    """What :func:`robustlabels.comparison.measure` does; ``flagged`` is the estimated noise rate."""
     result = benchmark.measure(estimator, split)
     return {"flagged": result.pop("estimated_rate"), **result}
 

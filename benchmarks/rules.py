@@ -35,7 +35,7 @@ from robustlabels import (
     datasets,
 )
 from robustlabels.augment import ColumnCorruption
-from robustlabels.benchmark import Problem, run_benchmark
+from robustlabels.comparison import Problem, run_comparison
 from robustlabels.noise import TransitionNoise
 
 LINES = Path(__file__).parents[1] / "docs" / "benchmarks" / "results" / "rules.jsonl"
@@ -190,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sets, candidates = QUESTIONS[question]
             for name in (name for name in sets if name in options.sets):
                 n_classes, problem = PROBLEMS[name]
-                run_benchmark(
+                run_comparison(
                     candidates(problem.rows, n_classes), data=problem, seeds=[seed], results=LINES, curve=False
                 )
     sys.path.insert(0, str(LINES.parents[2]))

@@ -14,11 +14,11 @@ from benchmarks.harness import Ratio, benchmark, compare
 from benchmarks.nets import PlainCNN
 from benchmarks.training import SGD, classifier, noise, seeded
 from robustlabels import CrossEntropyClassifier, SANMClassifier
-from robustlabels.masking import adversarial_mask
+from robustlabels.methods.sanm_masking import adversarial_mask
 
 
 def stretched(a: np.ndarray, m: int) -> np.ndarray:
-    """The rows of an array, linearly interpolated to m of them between half-pixel centres."""
+    """The rows of an array, linearly interpolated to m of them between half-pixel centers."""
     n = len(a)
     place = ((np.arange(m) + 0.5) * (n / m) - 0.5).clip(0, n - 1)
     low = place.astype(int)

@@ -34,12 +34,11 @@ from benchmarks.memory import forget_peak, peak
 from benchmarks.nets import PlainMLP
 from benchmarks.training import classifier, epochs_of, seeded
 from robustlabels import CrossEntropyClassifier, ELRClassifier
-from robustlabels.benchmark import append_row, environment, read_rows
-from robustlabels.confident import find_label_issues
-from robustlabels.elr import TargetMemory
-from robustlabels.functional import fit_two_component_mixture, nearest_neighbours
-from robustlabels.influence import influence_scores
-from robustlabels.moit import two_pass_votes
+from robustlabels.comparison import append_row, environment, read_rows
+from robustlabels.maths.confident_joint import find_label_issues
+from robustlabels.maths.functional import fit_two_component_mixture, nearest_neighbors, two_pass_votes
+from robustlabels.maths.influence_functions import influence_scores
+from robustlabels.methods.elr import TargetMemory
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "benchmarks" / "results" / "scaling.jsonl"
@@ -48,7 +47,7 @@ AXES = {"n": "rows", "K": "classes", "d": "columns"}
 
 BATCH = 128
 
-NEIGHBOURS = 250
+NEIGHBORS = 250
 
 ENOUGH = 2.0
 """CPU seconds after which a point is not called again; many calls, for a peak is not seen by each."""
@@ -65,15 +64,15 @@ Work = Callable[[], Any]
 
 
 def rows_of(n: int, n_classes: int, d: int, *, spread: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Rows around class centres, (n, d) in float32, made in parts, and their labels, three in ten drawn anew."""
+    """Rows around class centers, (n, d) in float32, made in parts, and their labels, three in ten drawn anew."""
     rng = np.random.default_rng(0)
     true = rng.integers(n_classes, size=n)
-    centres = spread * rng.standard_normal((n_classes, d), dtype=np.float32)
+    centers = spread * rng.standard_normal((n_classes, d), dtype=np.float32)
     x = np.empty((n, d), dtype=np.float32)
     for start in range(0, n, 1_000):
         part = x[start : start + 1_000]
         part[:] = rng.standard_normal(part.shape, dtype=np.float32)
-        part += centres[true[start : start + 1_000]]
+        part += centers[true[start : start + 1_000]]
     return x, np.where(rng.random(n) < 0.3, rng.integers(n_classes, size=n), true)
 
 
@@ -102,10 +101,10 @@ def elr_state(n: int, n_classes: int, d: int) -> Work:
 
 
 def vote(n: int, n_classes: int, d: int) -> Work:
-    """MOIT's search for neighbours and both passes of their vote."""
+    """MOIT's search for neighbors and both passes of their vote."""
     x, y = rows_of(n, n_classes, d, spread=0.3)
     z, labels = F.normalize(torch.from_numpy(x), dim=1), torch.from_numpy(y)
-    return lambda: two_pass_votes(nearest_neighbours(z, min(NEIGHBOURS, n - 1)), labels, n_classes)
+    return lambda: two_pass_votes(nearest_neighbors(z, min(NEIGHBORS, n - 1)), labels, n_classes)
 
 
 def mixture(n: int, n_classes: int, d: int) -> Work:
@@ -181,7 +180,7 @@ TASKS = {
         {"n": 1, "K": 1},
     ),
     "vote": Task(
-        "vote of 250 neighbours",
+        "vote of 250 neighbors",
         vote,
         {"n": 4_000, "K": 10, "d": 128},
         {"n": (1_000, 2_000, 4_000, 8_000, 16_000), "K": (10, 40, 160, 640), "d": (32, 128, 512, 2_048)},
@@ -321,7 +320,7 @@ def _key(point: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
 
 # -- The picture -------------------------------------------------------------------------------------------------------
 
-STYLES = {  # Okabe and Ito's colours, which colour-blind readers tell apart; markers for print
+STYLES = {  # Okabe and Ito's colors, which color-blind readers tell apart; markers for print
     "cross-entropy": ("#000000", "o"),
     "elr": ("#0072b2", "s"),
     "elr-state": ("#56b4e9", "v"),
@@ -341,8 +340,8 @@ def draw(found: Sequence[Curve], path: Path) -> None:
     axes = figure.subplots(2, 3, sharex="col", sharey="row", width_ratios=[1.3, 1, 1])
     for column, (axis, what) in zip(axes.T, AXES.items(), strict=True):
         for curve in (c for c in found if c.axis == axis):
-            colour, marker = STYLES[curve.task]
-            how = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.5}
+            color, marker = STYLES[curve.task]
+            how = {"color": color, "marker": marker, "markersize": 5, "linewidth": 1.5}
             column[0].plot(curve.sizes, curve.seconds, **how)
             column[1].plot(curve.sizes, [max(mib, LEAST_MIB) for mib in curve.extra_mib], **how)
         column[0].set_title(f"along {what} ({axis})", fontsize=11)
@@ -357,8 +356,8 @@ def draw(found: Sequence[Curve], path: Path) -> None:
         for cell in row:
             _guides(cell)
     handles = [
-        Line2D([], [], color=colour, marker=marker, markersize=5, label=TASKS[name].title)
-        for name, (colour, marker) in STYLES.items()
+        Line2D([], [], color=color, marker=marker, markersize=5, label=TASKS[name].title)
+        for name, (color, marker) in STYLES.items()
         if any(curve.task == name for curve in found)
     ]
     handles += [Line2D([], [], color="#999999", linestyle=style, label=text) for text, style, _ in GUIDES]

@@ -14,11 +14,11 @@ from sklearn.model_selection import train_test_split
 from skorch.callbacks import Callback
 
 from robustlabels import detection_report
-from robustlabels.audit import METHODS
+from robustlabels.commands.audit import METHODS
 from robustlabels.noise import SymmetricNoise
 
 SEEDS = range(5)
-COLOURS = {"ce": "#d55e00", "elr": "#0072b2"}  # told apart by colour-blind readers, and in print by their brightness
+COLORS = {"ce": "#d55e00", "elr": "#0072b2"}  # told apart by color-blind readers, and in print by their brightness
 
 
 class TestAccuracy(Callback):
@@ -60,9 +60,9 @@ def draw(curves, clf, X, y_noisy, wrong):
     for method, label in (("elr", "ELR"), ("ce", "cross-entropy")):
         runs = 100 * np.array(curves[method])  # (seeds, epochs)
         epochs = np.arange(1, runs.shape[1] + 1)
-        axis.plot(epochs, runs.mean(0), color=COLOURS[method], linewidth=2)
-        axis.fill_between(epochs, runs.min(0), runs.max(0), color=COLOURS[method], alpha=0.2, linewidth=0)
-        axis.text(epochs[-1], runs.mean(0)[-1] - 4, label, color=COLOURS[method], fontsize=13, ha="right", va="top")
+        axis.plot(epochs, runs.mean(0), color=COLORS[method], linewidth=2)
+        axis.fill_between(epochs, runs.min(0), runs.max(0), color=COLORS[method], alpha=0.2, linewidth=0)
+        axis.text(epochs[-1], runs.mean(0)[-1] - 4, label, color=COLORS[method], fontsize=13, ha="right", va="top")
     axis.set(
         xlabel="epoch (mean and range over five seeds)",
         ylabel="accuracy on new images, %",

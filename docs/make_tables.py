@@ -307,7 +307,7 @@ def rules_images_found() -> str:
 
 def rules(*names: str, measure: str = "test_accuracy") -> str:
     """What ``benchmarks/rules.py`` stored of these methods: test scores by set and labels, and CPU seconds of all."""
-    from robustlabels.benchmark import read_rows
+    from robustlabels.comparison import read_rows
 
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
     columns: dict[str, None] = {}
@@ -337,15 +337,15 @@ def pixels() -> str:
 
 
 def suite(name: str) -> str:
-    """What ``robustlabels benchmark NAME`` stored."""
-    from robustlabels.benchmark import read_rows, summarise
+    """What ``robustlabels compare NAME`` stored."""
+    from robustlabels.comparison import read_rows, summarize
 
     rows = read_rows(RESULTS / f"{name}.jsonl")
     if not rows:
         return NOTHING
-    summary = summarise(rows)
+    summary = summarize(rows)
     text = [
-        f"Made by ``python -m robustlabels benchmark {name}``: mean ± sd over seeds; a number of seeds in brackets "
+        f"Made by ``python -m robustlabels compare {name}``: mean ± sd over seeds; a number of seeds in brackets "
         "where some are missing."
     ]
     for its in [summary.ranks, *summary.scores]:
@@ -355,10 +355,10 @@ def suite(name: str) -> str:
 
 KINDS = {
     "digits": "small images as rows",
-    "noisyag_news": "text embeddings, labelled by people",
-    "wrench_trec": "text embeddings, labelled by rules",
-    "jira_defects_dev": "table, a rare class, labelled by a heuristic",
-    "cifar10_feats": "image features, labelled by people",
+    "noisyag_news": "text embeddings, labeled by people",
+    "wrench_trec": "text embeddings, labeled by rules",
+    "jira_defects_dev": "table, a rare class, labeled by a heuristic",
+    "cifar10_feats": "image features, labeled by people",
 }
 
 AP = "suspects' AP"
@@ -366,7 +366,7 @@ AP = "suspects' AP"
 
 def which_method() -> str:
     """What to take: the best methods of the core suite by kind of data and noise, beside cross-entropy."""
-    from robustlabels.benchmark import PROBLEMS, common_seeds, read_rows, summarise
+    from robustlabels.comparison import PROBLEMS, common_seeds, read_rows, summarize
 
     stored = read_rows(RESULTS / "core.jsonl")
     if not stored:
@@ -384,7 +384,7 @@ def which_method() -> str:
         for data, noise in dict.fromkeys((row["data"], row["noise"]) for row in stored)
         if (data, noise) not in ran
     ]
-    for its in summarise(rows).details:
+    for its in summarize(rows).details:
         data, _, noise = its.title.partition(", ")
         if ran[data,] - set(short) != ran[data, noise] - set(short):
             unfinished.append(f"{KINDS.get(data, data)} ({noise})")
@@ -397,7 +397,7 @@ def which_method() -> str:
             lines.append([what, noise, *choices(found)])
     seeds = sorted({row["seed"] for row in rows})
     note = (
-        f"Made by ``python -m robustlabels benchmark core``, {len(seeds)} seed(s), every method with its defaults "
+        f"Made by ``python -m robustlabels compare core``, {len(seeds)} seed(s), every method with its defaults "
         "(those named *views* with stronger augmentation): test score at the last epoch, mean ± sd (one seed where no "
         "sd stands), and CPU time as a multiple of cross-entropy's. All methods of a line are compared on the same "
         "seeds. Two methods less than a standard deviation apart are as good as each other."
@@ -635,7 +635,7 @@ def dividemix() -> str:
         for some in groups
         if some
     ]
-    keys = ("AP", "precision", "recall", "flagged", "not labelled", "cpu_seconds")
+    keys = ("AP", "precision", "recall", "flagged", "not labeled", "cpu_seconds")
     found = [
         [where, *(mean_sd([r[key] for r in runs if key in r], 1 if key == "cpu_seconds" else 3) for key in keys)]
         for where, runs in sorted(cells.get("DivideMix", {}).items())
@@ -795,7 +795,7 @@ def candidates() -> str:
 
 def core_missed() -> str:
     """Where methods of the core suite score less than cross-entropy or logistic regression."""
-    from robustlabels.benchmark import behind, read_rows
+    from robustlabels.comparison import behind, read_rows
 
     rows = read_rows(RESULTS / "core.jsonl")
     if not rows:
@@ -809,7 +809,7 @@ def core_missed() -> str:
 
 def costs() -> str:
     """CPU time of every method of the core suite over cross-entropy's."""
-    from robustlabels.benchmark import costs, read_rows
+    from robustlabels.comparison import costs, read_rows
 
     rows = read_rows(RESULTS / "core.jsonl")
     found = costs(rows)

@@ -7,7 +7,8 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from robustlabels import __version__, audit, benchmark, demo
+from robustlabels import __version__
+from robustlabels.commands import audit, compare, demo
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -22,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (audit, demo, benchmark):
+    for command in (audit, demo, compare):
         command.register(commands)
     return parser
 
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     status : int
-        0; 1 where a limit that was asked for is not kept, or a run of the benchmark failed; 2 after an error, told in
+        0; 1 where a limit that was asked for is not kept, or a run of the comparison failed; 2 after an error, told in
         one line; 130 after an interruption, what was learned by then being written.
     """
     args = build_parser().parse_args(argv)

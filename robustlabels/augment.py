@@ -182,33 +182,33 @@ def _resized_crop(x: Tensor, top: Tensor, left: Tensor, height: Tensor, width: T
     """Image i seen through the box of row i, whose four numbers (b,) are fractions of the image's sides."""
     work = _to_work(x)
 
-    def centres(start: Tensor, extent: Tensor, size: int) -> Tensor:  # of the pixels to be; -1 and 1: the image's edges
+    def centers(start: Tensor, extent: Tensor, size: int) -> Tensor:  # of the pixels to be; -1 and 1: the image's edges
         even = (2 * torch.arange(size, device=x.device, dtype=work.dtype) + 1) / size  # in (0, 2)
         return 2 * start.to(work.dtype)[:, None] + extent.to(work.dtype)[:, None] * even - 1  # (b, size)
 
     b, _, h, w = x.shape
-    rows, columns = centres(top, height, h)[:, :, None], centres(left, width, w)[:, None]
+    rows, columns = centers(top, height, h)[:, :, None], centers(left, width, w)[:, None]
     grid = torch.stack([columns.expand(b, h, w), rows.expand(b, h, w)], 3)  # (b, h, w, 2)
     return _as_before(F.grid_sample(work, grid, padding_mode="border", align_corners=False), x)
 
 
-_GREY = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)  # luma, Y of YIQ
-_TO_YUV = torch.stack([_GREY, 0.492 * (torch.eye(3)[2] - _GREY), 0.877 * (torch.eye(3)[0] - _GREY)])  # Y, U, V
-_QUARTER = torch.tensor([[0.0, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=torch.float64)  # turn in the plane of the colours
+_GRAY = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)  # luma, Y of YIQ
+_TO_YUV = torch.stack([_GRAY, 0.492 * (torch.eye(3)[2] - _GRAY), 0.877 * (torch.eye(3)[0] - _GRAY)])  # Y, U, V
+_QUARTER = torch.tensor([[0.0, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=torch.float64)  # turn in the plane of the colors
 _TURN = torch.linalg.solve(_TO_YUV, _QUARTER @ _TO_YUV)  # the same on RGB
-_COLOUR = torch.eye(3) - _GREY.expand(3, 3)  # what is not grey
+_COLOR = torch.eye(3) - _GRAY.expand(3, 3)  # what is not gray
 
 
 @dataclass(frozen=True)
 class ColorJitter:
     """Change brightness, contrast, saturation and hue of each image, in this order.
 
-    Brightness multiplies; contrast moves away from or towards the image's mean grey; saturation away from or towards
-    each pixel's own grey; hue turns the colours around the grey axis (a rotation of the I-Q plane of YIQ). Together
+    Brightness multiplies; contrast moves away from or towards the image's mean gray; saturation away from or towards
+    each pixel's own gray; hue turns the colors around the gray axis (a rotation of the I-Q plane of YIQ). Together
     they are one 3 x 3 matrix and one shift per image. Images not of 3 channels get brightness and contrast alone.
 
     The result is cut off at 0 and 1, once, at the end, if the whole batch given lies in [0, 1], and nowhere otherwise:
-    pixels may be 0..16 or standardised.
+    pixels may be 0..16 or standardized.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ class ColorJitter:
         _check_probability(self.p)
 
     def __call__(self, x: Tensor, generator: Generator | None = None) -> Tensor:
-        """Change the colours of images (b, c, h, w) of floats."""
+        """Change the colors of images (b, c, h, w) of floats."""
         _check_images(self, x)
         _check_floats(self, x)
         return _jitter(x, *self._draw(len(x), generator, _device(x, generator)).to(x.device))
@@ -267,13 +267,13 @@ def _jitter(x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor,
     )
     pixels = work.flatten(2)  # (b, c, h * w)
     mean = pixels.mean(2, True)  # (b, c, 1)
-    grey = (_GREY.to(work, non_blocking=True)[:, None] * mean).sum(1, True) if x.shape[1] == 3 else mean.mean(1, True)
-    shift = (1 - contrast) * brightness * grey  # (b, 1, 1), the same in all channels: no colour to saturate or turn
+    gray = (_GRAY.to(work, non_blocking=True)[:, None] * mean).sum(1, True) if x.shape[1] == 3 else mean.mean(1, True)
+    shift = (1 - contrast) * brightness * gray  # (b, 1, 1), the same in all channels: no color to saturate or turn
     factor = contrast * brightness
     if x.shape[1] == 3:
-        colour, turn = (m.to(work, non_blocking=True) for m in (_COLOUR, _TURN))
+        color, turn = (m.to(work, non_blocking=True) for m in (_COLOR, _TURN))
         angle = 2 * math.pi * hue
-        matrix = (saturation * angle.cos() - 1) * colour + saturation * angle.sin() * turn  # beyond the identity
+        matrix = (saturation * angle.cos() - 1) * color + saturation * angle.sin() * turn  # beyond the identity
         matrix = factor * (torch.eye(3, device=x.device, dtype=work.dtype) + matrix)  # (b, 3, 3)
         with torch.autocast(x.device.type, enabled=False):
             out = torch.baddbmm(shift, matrix, pixels)
@@ -287,12 +287,12 @@ def _jitter(x: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor,
 
 @dataclass(frozen=True)
 class RandomGrayscale:
-    """Take the colour out of some images: all three channels become luma. Images of other channel counts stay.
+    """Take the color out of some images: all three channels become luma. Images of other channel counts stay.
 
     Parameters
     ----------
     p : float, default=0.2
-        Probability of each image to become grey.
+        Probability of each image to become gray.
 
     Examples
     --------
@@ -308,7 +308,7 @@ class RandomGrayscale:
         _check_probability(self.p)
 
     def __call__(self, x: Tensor, generator: Generator | None = None) -> Tensor:
-        """Turn images (b, c, h, w) of floats grey."""
+        """Turn images (b, c, h, w) of floats gray."""
         _check_images(self, x)
         _check_floats(self, x)
         if x.shape[1] != 3:
@@ -320,15 +320,15 @@ class RandomGrayscale:
 def _grayscale(x: Tensor, mask: Tensor) -> Tensor:
     """Luma in all channels of the images where mask (b,) is true."""
     work = _to_work(x)
-    grey = (_GREY.to(work, non_blocking=True)[:, None, None] * work).sum(1, True).to(x.dtype)  # (b, 1, h, w)
-    return _as_before(torch.where(mask[:, None, None, None], grey, work.to(x.dtype)), x)
+    gray = (_GRAY.to(work, non_blocking=True)[:, None, None] * work).sum(1, True).to(x.dtype)  # (b, 1, h, w)
+    return _as_before(torch.where(mask[:, None, None, None], gray, work.to(x.dtype)), x)
 
 
 @dataclass(frozen=True)
 class Cutout:
-    """Paint a square of each image grey, somewhere (DeVries and Taylor 2017).
+    """Paint a square of each image gray, somewhere (DeVries and Taylor 2017).
 
-    The square's centre is uniform over the image. One that juts out above or to the left is moved inside, one that juts
+    The square's center is uniform over the image. One that juts out above or to the left is moved inside, one that juts
     out below or to the right is cut off, as in FixMatch's code; that code paints a row and a column more.
 
     Parameters
@@ -336,7 +336,7 @@ class Cutout:
     size : int, default=16
         Its side, in pixels.
     fill : float, default=0.5
-        The value of grey.
+        The value of gray.
 
     Examples
     --------
@@ -363,8 +363,8 @@ class Cutout:
 def _cutout(x: Tensor, row: Tensor, column: Tensor, size: int, fill: float) -> Tensor:
     """A square around (row[i], column[i]) of image i, both (b,) as fractions of the image's sides."""
     inside = []
-    for centre, side in ((row, x.shape[2]), (column, x.shape[3])):
-        start = (centre * side - size / 2).clamp_min(0).long()[:, None]  # (b, 1)
+    for center, side in ((row, x.shape[2]), (column, x.shape[3])):
+        start = (center * side - size / 2).clamp_min(0).long()[:, None]  # (b, 1)
         line = torch.arange(side, device=x.device)
         inside.append((line >= start) & (line < start + size))  # (b, side)
     box = inside[0][:, None, :, None] & inside[1][:, None, None]
@@ -393,7 +393,7 @@ _OPS = (
 class RandAugment:
     """Some operations, drawn for each image from a list of fourteen, at random levels: FixMatch's strong views.
 
-    Identity, automatic contrast, histogram equalisation; brightness, contrast, colour, sharpness; posterisation,
+    Identity, automatic contrast, histogram equalization; brightness, contrast, color, sharpness; posterisation,
     solarisation; rotation, shears and translations, which leave black behind. Each does what Pillow's does to bytes. An
     image meets `n_ops` of them, the same one twice perhaps, each with probability `p`. FixMatch (Sohn et al. 2020) puts
     a :class:`~robustlabels.augment.Cutout` after them, which here is a step of its own.
@@ -493,11 +493,11 @@ def _equalize(x: Tensor, v: Tensor, kinds: Tensor) -> Tensor:
 
 
 def _enhance(x: Tensor, v: Tensor, kinds: Tensor) -> Tensor:
-    """Less brightness, contrast (kind 1) or colour (kind 2): a share of .05 and .09 a level is left."""
+    """Less brightness, contrast (kind 1) or color (kind 2): a share of .05 and .09 a level is left."""
     factor = 0.05 + 0.09 * v.abs().to(torch.float64)
     less = (torch.where(kinds == kind, factor, 1.0).to(x.device, non_blocking=True) for kind in range(3))
-    brightness, contrast, colour = less
-    return _jitter(x, brightness, contrast, colour, torch.zeros_like(colour))
+    brightness, contrast, color = less
+    return _jitter(x, brightness, contrast, color, torch.zeros_like(color))
 
 
 def _sharpness(x: Tensor, v: Tensor, kinds: Tensor) -> Tensor:
@@ -527,7 +527,7 @@ def _solarize(x: Tensor, v: Tensor, kinds: Tensor) -> Tensor:
 def _affine(x: Tensor, v: Tensor, kinds: Tensor) -> Tensor:
     """Rotated by 3 degrees a level, sheared by .03 or shifted by .03 of the side: the pixel where each one comes from.
 
-    Kinds 0 to 4: rotation about the centre, shears along x and y from the upper left corner, shifts along x and y.
+    Kinds 0 to 4: rotation about the center, shears along x and y from the upper left corner, shifts along x and y.
     """
     m, c, h, w = x.shape
     v = v.to(torch.float64)
@@ -798,8 +798,8 @@ def standard(input_shape: tuple[int, ...]) -> Compose:
 def strong(input_shape: tuple[int, ...]) -> Compose | ColumnCorruption | None:
     """Views for contrastive training, by the shape of a row.
 
-    Colour images of 32 px and more: a box of 20 to 100 % of the area, mirrored, jittered, sometimes grey. Smaller or
-    grey images are often digits and letters: never mirrored, boxes of 60 to 100 %. Flat rows: 40 % of the entries from
+    Color images of 32 px and more: a box of 20 to 100 % of the area, mirrored, jittered, sometimes gray. Smaller or
+    gray images are often digits and letters: never mirrored, boxes of 60 to 100 %. Flat rows: 40 % of the entries from
     other rows. For rows of other shapes, sequences say, no view is known that keeps the class: None.
 
     Parameters
@@ -835,7 +835,7 @@ def resolve(augment: str | Augment | None, input_shape: tuple[int, ...]) -> Augm
     Parameters
     ----------
     augment : {"auto", "standard", "strong"}, callable or None
-        "auto" is "standard" for colour images of 32 px and more, and nothing for everything else: small or grey images
+        "auto" is "standard" for color images of 32 px and more, and nothing for everything else: small or gray images
         are often digits and letters, which must not be mirrored. "strong" is what :func:`strong` gives, None for shapes
         it has no views for. A callable takes ``(x, generator=None)`` or ``(x)``.
     input_shape : tuple of int

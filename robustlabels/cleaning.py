@@ -21,21 +21,12 @@ from sklearn.utils import check_consistent_length, check_random_state, get_tags,
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_memory
 
-from robustlabels.base import (
-    ROW_ATTRIBUTES,
-    BaseMetaClassifier,
-    check_number,
-    fit_parameters,
-    inside,
-    routing,
-    seeded_clone,
-    take_params,
-    take_rows,
-    weight_name,
-)
-from robustlabels.baselines import CrossEntropyClassifier
 from robustlabels.detection import AutoNoiseDetector
-from robustlabels.inputs import read_labels
+from robustlabels.methods.baselines import CrossEntropyClassifier
+from robustlabels.training.beliefs import ROW_ATTRIBUTES
+from robustlabels.training.inputs import read_labels, take_params, take_rows
+from robustlabels.training.meta import BaseMetaClassifier, fit_parameters, inside, routing, seeded_clone, weight_name
+from robustlabels.training.parameters import check_number
 
 __all__ = ["Findings", "NoiseAwareClassifier", "NoiseFilter", "Repair", "protected_rows", "repair"]
 
@@ -158,7 +149,7 @@ def repair(
 ) -> Repair:
     """What becomes of the rows of a training set.
 
-    The ``min_per_class`` least suspicious rows of each class are neither dropped nor relabelled, and weigh at least the
+    The ``min_per_class`` least suspicious rows of each class are neither dropped nor relabeled, and weigh at least the
     mean weight: a class never disappears.
 
     Parameters
@@ -344,7 +335,7 @@ class NoiseAwareClassifier(_Detecting, BaseMetaClassifier):
     relabel_confidence : float, default=0.0
         With "relabel": flagged rows whose suggestion is less probable than this are left out instead.
     min_per_class : int, default=1
-        So many least suspicious rows of each class are neither dropped nor relabelled, and weigh at least the mean
+        So many least suspicious rows of each class are neither dropped nor relabeled, and weigh at least the mean
         weight, so that no class disappears. Raise it for a classifier that splits the rows itself.
     memory : str, Path, joblib.Memory or None, default=None
         Where detections are kept: an equal detector on the same X and y is not fitted again, so that a search over
@@ -364,7 +355,7 @@ class NoiseAwareClassifier(_Detecting, BaseMetaClassifier):
     kept_mask_ : ndarray of shape (n_samples,), bool
         True for the rows that the classifier was fitted on.
     repaired_labels_ : ndarray of shape (n_samples,)
-        The labels it was fitted on; those given, but for relabelled rows.
+        The labels it was fitted on; those given, but for relabeled rows.
     row_weights_ : ndarray of shape (n_samples,)
         1 or, with "weight", 1 - score; 0 for rows that are not kept. A ``sample_weight`` of yours is not in it.
     noise_scores_, noise_mask_, noise_rate_, suggested_labels_, suggested_confidence_, transition_matrix_, threshold_

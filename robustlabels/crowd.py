@@ -13,7 +13,7 @@ from scipy import sparse
 
 from robustlabels.noise import _is_missing
 
-__all__ = ["Consensus", "average_annotator", "consensus", "dawid_skene", "expectation", "maximisation"]
+__all__ = ["Consensus", "average_annotator", "consensus", "dawid_skene", "expectation", "maximization"]
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -38,7 +38,7 @@ class Consensus:
     class_prior : ndarray of shape (n_classes,)
         Estimated share of each class.
     n_annotations : ndarray of shape (n_samples,)
-        How many annotators labelled each row.
+        How many annotators labeled each row.
     n_iter : int
         Iterations done; 0 for the majority vote.
     """
@@ -141,7 +141,7 @@ def consensus(
         soft, n_iter = dawid_skene(votes, shares, average, max_iter=max_iter, tol=tol)
         order = soft.sum(axis=0)
     best = soft >= soft.max(axis=1, keepdims=True) - 1e-12
-    prior, confusions = maximisation(votes, soft, average)
+    prior, confusions = maximization(votes, soft, average)
     count = np.bincount(annotators, minlength=m)
     right = np.bincount(annotators, weights=soft[rows, codes], minlength=m)
     return Consensus(
@@ -183,7 +183,7 @@ def dawid_skene(
     """
     for done in range(int(max_iter)):
         before = soft
-        soft, _ = expectation(votes, *maximisation(votes, before, pseudo))
+        soft, _ = expectation(votes, *maximization(votes, before, pseudo))
         if np.abs(soft - before).max() <= tol:
             return soft, done + 1
     return soft, int(max_iter)
@@ -196,7 +196,7 @@ def average_annotator(votes: sparse.csr_array, soft: Floats) -> Floats:
     return counts / counts.sum(axis=1, keepdims=True)
 
 
-def maximisation(votes: sparse.csr_array, soft: Floats, pseudo: Floats) -> tuple[Floats, Floats]:
+def maximization(votes: sparse.csr_array, soft: Floats, pseudo: Floats) -> tuple[Floats, Floats]:
     """Class shares and confusion matrices from soft labels (the authors' eq. 2.3 and 2.4).
 
     Parameters

@@ -2,22 +2,32 @@
 
 The loaders of published sets read ``.npz`` files from one folder, which is the argument ``data_home`` or, by default,
 the environment variable ``ROBUSTLABELS_DATA``; nothing is downloaded and no data comes with the package. They return a
-:class:`NoisyDataset`. Mind the licence that each function states: several sets are for non-commercial use.
+:class:`NoisyDataset`. Mind the license that each function states: several sets are for non-commercial use.
 """
 
 import gzip
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from types import EllipsisType, ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import NDArray
+
+from robustlabels.image_files import (
+    EXTENSIONS,
+    ImagePaths,
+    PathLike,
+    check_mode,
+    check_size,
+    files_below,
+    is_decodable,
+    open_image,
+    shorten,
+)
 
 __all__ = [
     "ImagePaths",
@@ -32,13 +42,9 @@ __all__ = [
     "load_trec",
 ]
 
-PathLike: TypeAlias = str | os.PathLike[str]
-Rows: TypeAlias = int | np.integer[Any] | slice | EllipsisType | ArrayLike
 
 _DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
 _GARMENTS = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-_EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_CHANNELS = {"L": 1, "RGB": 3}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -113,7 +119,7 @@ def load_cifar10(*, data_home: PathLike | None = None) -> NoisyDataset:
     """CIFAR-10 with the human labels of CIFAR-10N: 50 000 + 10 000 RGB images of 32 x 32 pixels, 10 classes.
 
     Reads ``cifar10_train_1.npz``, ``cifar10_train_2.npz``, ``cifar10_test.npz`` and ``cifar10n_labels.npz`` in a few
-    seconds. Licence: none stated by the authors of the images; the human labels are CC BY-NC 4.0 (non-commercial).
+    seconds. License: none stated by the authors of the images; the human labels are CC BY-NC 4.0 (non-commercial).
 
     Parameters
     ----------
@@ -160,7 +166,7 @@ def load_cifar10_features(*, data_home: PathLike | None = None) -> NoisyDataset:
     """CIFAR-10 as 128 features per image, with the human labels of CIFAR-10N: image noise at the cost of a table.
 
     The features are principal components of an ImageNet-trained EfficientNet-lite0's, in the order of
-    :func:`load_cifar10`. Reads ``cifar10_feats.npz`` and ``cifar10n_labels.npz``. Licence: the human labels are
+    :func:`load_cifar10`. Reads ``cifar10_feats.npz`` and ``cifar10n_labels.npz``. License: the human labels are
     CC BY-NC 4.0 (non-commercial), the network's weights Apache-2.0.
 
     Parameters
@@ -201,10 +207,10 @@ def load_cifar10_features(*, data_home: PathLike | None = None) -> NoisyDataset:
 
 
 def load_fashion_mnist(*, data_home: PathLike | None = None, idx_folder: PathLike | None = None) -> NoisyDataset:
-    """Fashion-MNIST: 60 000 + 10 000 grey images of 28 x 28 pixels, 10 classes, clean labels to add noise to.
+    """Fashion-MNIST: 60 000 + 10 000 gray images of 28 x 28 pixels, 10 classes, clean labels to add noise to.
 
     Reads ``fashion_mnist.npz`` or, if that file is not there, the four ``*-ubyte.gz`` files in which the set is
-    published and which Debian's package ``dataset-fashion-mnist`` installs. Licence: MIT.
+    published and which Debian's package ``dataset-fashion-mnist`` installs. License: MIT.
 
     Parameters
     ----------
@@ -258,10 +264,10 @@ def load_fashion_mnist(*, data_home: PathLike | None = None, idx_folder: PathLik
 
 
 def load_noisyag_news(*, data_home: PathLike | None = None) -> NoisyDataset:
-    """NoisyAG-News: 10 000 + 7 600 news texts with sentence embeddings, 4 classes, labelled by people.
+    """NoisyAG-News: 10 000 + 7 600 news texts with sentence embeddings, 4 classes, labeled by people.
 
     19.8 % of the labels are wrong, and not evenly: 37 % of Sci/Tech, 6 % of Sports. Reads ``noisyag_news.npz``.
-    Licence: treat as non-commercial.
+    License: treat as non-commercial.
 
     Parameters
     ----------
@@ -305,9 +311,9 @@ def load_noisyag_news(*, data_home: PathLike | None = None) -> NoisyDataset:
 
 
 def load_noisyag_crowd(*, data_home: PathLike | None = None) -> NoisyDataset:
-    """4 000 news texts of NoisyAG-News, each labelled by the same three people: labels to form a consensus of.
+    """4 000 news texts of NoisyAG-News, each labeled by the same three people: labels to form a consensus of.
 
-    Reads ``noisyag_crowd4000.npz``. Licence: treat as non-commercial.
+    Reads ``noisyag_crowd4000.npz``. License: treat as non-commercial.
 
     Parameters
     ----------
@@ -356,10 +362,10 @@ def load_noisyag_crowd(*, data_home: PathLike | None = None) -> NoisyDataset:
 
 
 def load_trec(*, data_home: PathLike | None = None) -> NoisyDataset:
-    """TREC questions labelled by rules: 5 033 + 500 questions, 6 kinds of answer, 68 labelling functions.
+    """TREC questions labeled by rules: 5 033 + 500 questions, 6 kinds of answer, 68 labeling functions.
 
     The majority vote of the rules covers 95 % of the questions and is wrong on 46 % of those. Reads
-    ``wrench_trec.npz``. Licence: research use.
+    ``wrench_trec.npz``. License: research use.
 
     Parameters
     ----------
@@ -370,7 +376,7 @@ def load_trec(*, data_home: PathLike | None = None) -> NoisyDataset:
     -------
     NoisyDataset
         `X_train` float32 of shape (5033, 384), sentence embeddings, with `text_train`; `y_noisy` has "majority_vote",
-        -1 where no rule applies; `extra` has "labelling_functions" of shape (5033, 68), -1 where a rule abstains, and a
+        -1 where no rule applies; `extra` has "labeling_functions" of shape (5033, 68), -1 where a rule abstains, and a
         clean validation part of 500 rows, "X_valid", "y_valid" and "text_valid".
 
     Raises
@@ -402,7 +408,7 @@ def load_trec(*, data_home: PathLike | None = None) -> NoisyDataset:
         text_train=_texts(stored["text_train"], stored["textoff_train"]),
         text_test=_texts(stored["text_test"], stored["textoff_test"]),
         extra={
-            "labelling_functions": _labels(stored["lf_train"]),
+            "labeling_functions": _labels(stored["lf_train"]),
             "X_valid": stored["emb_valid"].astype(np.float32),
             "y_valid": _labels(stored["y_valid"]),
             "text_valid": _texts(stored["text_valid"], stored["textoff_valid"]),
@@ -416,7 +422,7 @@ def load_jira_defects(*, data_home: PathLike | None = None) -> NoisyDataset:
     The noisy labels come from the usual heuristic over fix commits, the true ones from the releases that the developers
     marked as affected; 11 % of the training rows differ, the heuristic missing most of the defective files. 23 % of the
     rows repeat, so the split is by time: the last release of each project is the test part. Defects are rare: measure
-    F1 or average precision. Reads ``jira_defects_dev.npz``. Licence: from a package under the GPL, version 2 or later.
+    F1 or average precision. Reads ``jira_defects_dev.npz``. License: from a package under the GPL, version 2 or later.
 
     Parameters
     ----------
@@ -467,122 +473,13 @@ def load_jira_defects(*, data_home: PathLike | None = None) -> NoisyDataset:
     )
 
 
-class ImagePaths:
-    """Images on disk as an array: rows are picked without reading them, pixels are decoded a batch at a time.
-
-    scikit-learn's splitters, searches and scorers take it as X. An image is turned upright as its camera recorded,
-    converted to `mode`, scaled until its shorter side is `size` and cropped to the square in its centre.
-
-    Parameters
-    ----------
-    paths : array-like of str or Path, shape (n_images,)
-        A list, array or Series of image files. They are not opened here.
-    size : int, default=64
-        Height and width of the decoded images.
-    mode : {"RGB", "L"}, default="RGB"
-        Colour, 3 channels, or grey, 1 channel.
-
-    Attributes
-    ----------
-    paths : ndarray of shape (n_images,), dtype object
-        The files as str.
-    shape : tuple
-        (n_images, channels, size, size).
-    dtype : dtype
-        uint8.
-    ndim : int
-        4.
-
-    Raises
-    ------
-    TypeError
-        If `paths` is one path or holds something else than paths.
-    ValueError
-        If `paths` is not 1-D, or `size` or `mode` is not possible.
-
-    Notes
-    -----
-    ``images[3]`` is the fourth image, decoded, of shape (channels, size, size); a slice, an array of row numbers or a
-    mask gives another lazy `ImagePaths`; ``np.asarray(images)`` decodes everything. Pillow is needed to decode, not to
-    pick. It raises an OSError that names the file if one cannot be read.
-
-    Examples
-    --------
-    >>> from robustlabels.datasets import ImagePaths
-    >>> images = ImagePaths(["cat/1.png", "cat/2.png", "dog/1.png"], size=32)
-    >>> images.shape
-    (3, 3, 32, 32)
-    >>> images[[2, 0]].paths
-    array(['dog/1.png', 'cat/1.png'], dtype=object)
-    """
-
-    dtype = np.dtype(np.uint8)
-    ndim = 4
-
-    def __init__(self, paths: Iterable[PathLike], size: int = 64, mode: str = "RGB") -> None:
-        self.paths = _as_paths(paths)
-        self.size = _check_size(size)
-        self.mode = _check_mode(mode)
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(n_images, channels, size, size)."""
-        return len(self.paths), _CHANNELS[self.mode], self.size, self.size
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __repr__(self) -> str:
-        return f"ImagePaths({len(self)} images, size={self.size}, mode={self.mode!r})"
-
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, tuple):  # scikit-learn asks for array[rows, ...]
-            key, *rest = key
-            if any(part is not Ellipsis and not (isinstance(part, slice) and part == slice(None)) for part in rest):
-                raise IndexError("ImagePaths is indexed by rows only; take read(rows) first to index pixels.")
-        if isinstance(key, int | np.integer):
-            return self.read(key)[0]
-        return ImagePaths(self.paths[_row_key(key)], size=self.size, mode=self.mode)
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        if copy is False:
-            raise ValueError("ImagePaths holds no pixels to share: np.asarray(images, copy=False) is not possible.")
-        return self.read(slice(None)).astype(self.dtype if dtype is None else dtype, copy=False)
-
-    def read(self, index: Rows) -> NDArray[np.uint8]:
-        """Decode some rows.
-
-        Parameters
-        ----------
-        index : int, slice, array of int or mask
-            The rows, as for an array.
-
-        Returns
-        -------
-        ndarray of shape (n_rows, channels, size, size), dtype uint8
-            The images; one row, if `index` is an int.
-
-        Raises
-        ------
-        OSError
-            If a file is missing or cannot be decoded; the message names it.
-        ImportError
-            If Pillow is not installed.
-        """
-        picked = np.atleast_1d(self.paths[_row_key(index)])
-        images = np.empty((len(picked), *self.shape[1:]), np.uint8)
-        for row, path in enumerate(picked):
-            images[row] = _decode_file(path, self.size, self.mode)
-        return images
-
-
 def load_image_folder(
     folder: PathLike,
     *,
     size: int = 64,
     mode: str = "RGB",
     skip_corrupt: bool = False,
-    extensions: Sequence[str] = _EXTENSIONS,
+    extensions: Sequence[str] = EXTENSIONS,
 ) -> tuple[ImagePaths, NDArray[np.str_]]:
     """Images sorted into one subfolder per class, as a lazy X and the classes' names as y.
 
@@ -596,7 +493,7 @@ def load_image_folder(
     size : int, default=64
         Height and width of the decoded images.
     mode : {"RGB", "L"}, default="RGB"
-        Colour, 3 channels, or grey, 1 channel.
+        Color, 3 channels, or gray, 1 channel.
     skip_corrupt : bool, default=False
         True decodes every file once, leaves out those that cannot be read and names them in a warning. False only
         looks at the beginning of each file, so that a file that is no image is named at once, but one that is cut off
@@ -629,7 +526,7 @@ def load_image_folder(
     >>> X  # doctest: +SKIP
     ImagePaths(7349 images, size=64, mode='RGB')
     """
-    size, mode, root = _check_size(size), _check_mode(mode), Path(folder)
+    size, mode, root = check_size(size), check_mode(mode), Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder.")
     class_folders = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
@@ -643,10 +540,10 @@ def load_image_folder(
     corrupt: list[str] = []
     for class_folder in class_folders:
         images = []
-        for path in _files_below(class_folder):
+        for path in files_below(class_folder):
             if not path.lower().endswith(endings):
                 other.append(path)
-            elif skip_corrupt and not _is_decodable(path, size, mode):
+            elif skip_corrupt and not is_decodable(path, size, mode):
                 corrupt.append(path)
             else:
                 images.append(path)
@@ -654,12 +551,12 @@ def load_image_folder(
             raise ValueError(f"{class_folder} has no readable image ({', '.join(endings)}): add some or remove it.")
         if not skip_corrupt:
             for path in images:
-                _open_image(path).close()
+                open_image(path).close()
         paths += images
         labels += [class_folder.name] * len(images)
     for left_out, reason in ((other, f"whose names do not end in {', '.join(endings)}"), (corrupt, "that are corrupt")):
         if left_out:
-            warnings.warn(f"Left out {len(left_out)} file(s) {reason}: {_shorten(left_out)}.", stacklevel=2)
+            warnings.warn(f"Left out {len(left_out)} file(s) {reason}: {shorten(left_out)}.", stacklevel=2)
     return ImagePaths(paths, size=size, mode=mode), np.array(labels)
 
 
@@ -705,9 +602,9 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
 def _decode_images(residuals: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pixels from prediction residuals: (3, n, height, width) -> (n, 3, height, width), modulo 256.
 
-    The planes are green, red - green and blue - green. In each, a pixel was predicted from its neighbours on the left,
+    The planes are green, red - green and blue - green. In each, a pixel was predicted from its neighbors on the left,
     above and in the corner between them as the median of left, above and left + above - corner (Weinberger et al.,
-    "The LOCO-I lossless image compression algorithm", 2000, eq. 1), zero standing for neighbours outside the image.
+    "The LOCO-I lossless image compression algorithm", 2000, eq. 1), zero standing for neighbors outside the image.
     """
     n_planes, n_images, height, width = residuals.shape
     planes = np.empty((n_planes, n_images, height, width), np.uint8)
@@ -746,96 +643,3 @@ def _names(values: NDArray[Any]) -> tuple[str, ...]:
 
 
 # Image files. Pillow is imported when the first one is opened.
-
-
-def _pillow(part: str) -> ModuleType:
-    """Import one of Pillow's modules."""
-    try:
-        return import_module(f"PIL.{part}")
-    except ImportError as error:
-        raise ImportError('Images need Pillow: pip install "robustlabels[images]".') from error
-
-
-def _open_image(path: str) -> Any:
-    """Open an image whose header is read and whose pixels are not."""
-    try:
-        return _pillow("Image").open(path)
-    except FileNotFoundError:
-        raise  # it names the file
-    except Exception as error:  # Pillow's plugins raise many types on a damaged header
-        raise _unreadable(path, error) from error
-
-
-def _decode_file(path: str, size: int, mode: str) -> NDArray[np.uint8]:
-    """Decode one file to (channels, size, size): upright, converted, shorter side scaled, centre cropped."""
-    pil, ops = _pillow("Image"), _pillow("ImageOps")
-    with _open_image(path) as image:
-        try:
-            image.draft(mode, (2 * size, 2 * size))  # a large JPEG is decoded at a half, quarter or eighth of its size
-            upright = ops.exif_transpose(image)
-            if upright.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip at 255
-                upright = pil.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-            pixels = np.asarray(ops.fit(upright.convert(mode), (size, size)))
-        except Exception as error:
-            raise _unreadable(path, error) from error
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-
-
-def _is_decodable(path: str, size: int, mode: str) -> bool:
-    """Decode a file for good: Pillow's own verify() lets a JPEG pass that was cut off."""
-    try:
-        _decode_file(path, size, mode)
-    except OSError:
-        return False
-    return True
-
-
-def _check_size(size: int) -> int:
-    if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
-        raise ValueError(f"size must be a number of pixels >= 1, got {size!r}.")
-    return int(size)
-
-
-def _check_mode(mode: str) -> str:
-    if mode not in _CHANNELS:
-        raise ValueError(f'mode must be "RGB" or "L", got {mode!r}.')
-    return mode
-
-
-def _unreadable(path: str, error: Exception) -> OSError:
-    return OSError(f"{path} is not a readable image ({error}): remove it, or load its folder with skip_corrupt=True.")
-
-
-def _files_below(folder: Path) -> list[str]:
-    """All files in a folder and the folders below it, sorted, without hidden ones."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [str(path) for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-
-
-def _as_paths(paths: Iterable[PathLike]) -> NDArray[np.object_]:
-    """1-D object array of str, never the caller's own."""
-    if isinstance(paths, str | os.PathLike):
-        raise TypeError(f"paths must be a list of image files, got the single path {os.fspath(paths)!r}.")
-    shape = getattr(paths, "shape", (0,))
-    if len(shape) != 1:
-        raise ValueError(f"paths must be 1-D, got shape {shape}.")
-    names: list[str] = []
-    for path in paths:
-        if not isinstance(path, str | os.PathLike):
-            raise TypeError(f"paths must hold str or Path, got {path!r} in row {len(names)}.")
-        names.append(str(os.fspath(path)))  # str() makes numpy's str_ a plain one
-    array = np.empty(len(names), dtype=object)
-    array[:] = names
-    return array
-
-
-def _row_key(key: Any) -> Any:
-    """Return a key that numpy understands: a slice, an int or an array, an empty list being an array of no rows."""
-    if isinstance(key, slice | EllipsisType | int | np.integer):
-        return key
-    rows = np.asarray(key)
-    return rows if rows.size else rows.astype(np.intp)
-
-
-def _shorten(names: list[str]) -> str:
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -17,7 +17,8 @@ from sklearn.metrics import (
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from robustlabels.base import check_number, take_params, take_rows
+from robustlabels.training.inputs import take_params, take_rows
+from robustlabels.training.parameters import check_number
 
 __all__ = [
     "DetectionReport",
@@ -294,7 +295,7 @@ def noise_corrected_accuracy(
     y_pred : array-like of shape (n_samples,)
         Predictions.
     transition_matrix : array-like of shape (n_classes, n_classes)
-        Probability that a row of class i (in the order of `labels`) is labelled j, such as `transition_matrix_` of a
+        Probability that a row of class i (in the order of `labels`) is labeled j, such as `transition_matrix_` of a
         classifier, a detector or a simulator.
     labels : array-like of shape (n_classes,), default=None
         The classes in the order of the matrix; None takes the sorted labels of both `y_noisy` and `y_pred`.
@@ -344,7 +345,7 @@ def noise_corrected_scorer(transition_matrix: ArrayLike, *, labels: ArrayLike | 
     Parameters
     ----------
     transition_matrix : array-like of shape (n_classes, n_classes)
-        Probability that a row of class i is labelled j.
+        Probability that a row of class i is labeled j.
     labels : array-like of shape (n_classes,), default=None
         The classes in the order of the matrix; None takes the sorted labels of each call, so that folds without some
         class need it.

@@ -363,7 +363,7 @@ class InstanceDependentNoise(LabelNoise):
     -----
     ``flip(y, X)`` needs X: an array of shape (n_samples, d), or images, which are flattened; a memmap or a lazy image
     view is read a chunk at a time. uint8 is divided by 255; other features are used as they are, and the larger they
-    are, the more the flips of a row favour one class.
+    are, the more the flips of a row favor one class.
 
     References
     ----------
@@ -417,7 +417,7 @@ class TransitionNoise(LabelNoise):
     Parameters
     ----------
     transition_matrix : array-like of shape (n_classes, n_classes)
-        Probability that a row of class i (in sorted order) is labelled j: non-negative, rows sum to one.
+        Probability that a row of class i (in sorted order) is labeled j: non-negative, rows sum to one.
     random_state : int, RandomState, Generator or None, default=None
         With an int, :meth:`flip` gives the same flips at every call; a generator is advanced by it.
 

@@ -1,4 +1,4 @@
-"""One torch thread, a derandomised hypothesis, and the digits every behaviour test starts from."""
+"""One torch thread, a derandomized hypothesis, and the digits every behavior test starts from."""
 
 import os
 from pathlib import Path

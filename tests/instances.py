@@ -71,7 +71,7 @@ DETECTORS = [
 # scikit-learn's own checks that a method cannot pass, with the reason.
 EXPECTED_FAILED_CHECKS = {
     "check_sample_weight_equivalence_on_dense_data": (
-        "rows are drawn into mini-batches, normalised by BatchNorm and mixed at random, so a row of weight two is not "
+        "rows are drawn into mini-batches, normalized by BatchNorm and mixed at random, so a row of weight two is not "
         "a row drawn twice; scikit-learn lists SGDClassifier for the same reason"
     )
 }

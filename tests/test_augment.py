@@ -141,10 +141,10 @@ def jitter_one(image, brightness, contrast, saturation, hue, clip):
     if len(image) != 3:
         out = contrast * out + (1 - contrast) * out.mean()
     else:
-        grey = 0.299 * out[0] + 0.587 * out[1] + 0.114 * out[2]
-        out = contrast * out + (1 - contrast) * grey.mean()
-        grey = 0.299 * out[0] + 0.587 * out[1] + 0.114 * out[2]
-        out = saturation * out + (1 - saturation) * grey
+        gray = 0.299 * out[0] + 0.587 * out[1] + 0.114 * out[2]
+        out = contrast * out + (1 - contrast) * gray.mean()
+        gray = 0.299 * out[0] + 0.587 * out[1] + 0.114 * out[2]
+        out = saturation * out + (1 - saturation) * gray
         for i, j in itertools.product(range(image.shape[1]), range(image.shape[2])):
             y, a, b = rgb_yiq(*out[:, i, j].tolist())
             turned = complex(a, b) * complex(math.cos(2 * math.pi * hue), -math.sin(2 * math.pi * hue))
@@ -182,22 +182,22 @@ def test_jitter_is_one_step_after_another_for_each_image(shape, scale, channels_
     assert torch.equal(f(x, seeded(seed)), augment._jitter(x, *draws))
 
 
-def test_hue_turns_as_the_colour_wheel():
+def test_hue_turns_as_the_color_wheel():
     red = torch.tensor([0.6, 0.4, 0.4], dtype=torch.float64).reshape(1, 3, 1, 1)
     one = torch.ones(1)
     for turn in torch.linspace(-0.5, 0.5, 11):
         out = augment._jitter(red, one, one, one, turn * one).flatten()
-        luma = augment._GREY @ out
-        assert abs(luma - augment._GREY @ red.flatten()) < 1e-6
+        luma = augment._GRAY @ out
+        assert abs(luma - augment._GRAY @ red.flatten()) < 1e-6
         away = abs(colorsys.rgb_to_hsv(*out.tolist())[0] - turn.item() % 1)
         assert min(away, 1 - away) < 0.09  # YIQ's circle is not quite HSV's
     torch.testing.assert_close(augment._jitter(red, one, one, one, 1 * one), red, rtol=0, atol=1e-6)
 
 
-def test_grey_stays_grey_and_saturation_0_makes_it():
+def test_gray_stays_gray_and_saturation_0_makes_it():
     one = torch.ones(6)
-    grey = images(c=1).expand(6, 3, 12, 12)
-    torch.testing.assert_close(augment._jitter(grey, one, one, 1.7 * one, 0.3 * one), grey)
+    gray = images(c=1).expand(6, 3, 12, 12)
+    torch.testing.assert_close(augment._jitter(gray, one, one, 1.7 * one, 0.3 * one), gray)
     everything = torch.ones(6, dtype=torch.bool)
     expected = augment._grayscale(images(), everything)
     torch.testing.assert_close(augment._jitter(images(), one, one, 0 * one, 0.2 * one), expected)
@@ -237,10 +237,10 @@ def test_grayscale_is_a_loop_over_images(shape, channels_last, data):
 def test_cutout_is_a_loop_over_pixels(shape, size, channels_last, seed):
     x = images(*shape, channels_last=channels_last)
     b, _, h, w = shape
-    centres = torch.rand(2, b, generator=seeded(seed))
+    centers = torch.rand(2, b, generator=seeded(seed))
     expected = x.clone()
     for i in range(b):
-        top, left = (int(max(0, c * side - size / 2)) for c, side in zip(centres[:, i], (h, w), strict=True))
+        top, left = (int(max(0, c * side - size / 2)) for c, side in zip(centers[:, i], (h, w), strict=True))
         for row, column in itertools.product(range(top, min(top + size, h)), range(left, min(left + size, w))):
             expected[i, :, row, column] = 0.25
     assert torch.equal(Cutout(size, 0.25)(x, seeded(seed)), expected)
@@ -432,7 +432,7 @@ def test_factors_of_the_jitter():
     assert abs(torch.corrcoef(factors[:, changed]).triu(1)).max() < 0.02
 
 
-def test_share_of_grey_images():
+def test_share_of_gray_images():
     out = RandomGrayscale(0.2)(torch.tensor([1.0, 0, 0]).reshape(1, 3, 1, 1).expand(10_000, 3, 1, 1), seeded())
     assert abs((out[:, 1, 0, 0] > 0).float().mean() - 0.2) < 0.016
 

@@ -13,7 +13,8 @@ from skorch.dataset import ValidSplit
 from torch import nn
 
 from robustlabels import CrossEntropyClassifier, ELRClassifier, ELRPlusClassifier, load
-from robustlabels.base import default_batch_size, default_max_epochs, seeded
+from robustlabels.training.base import seeded
+from robustlabels.training.parameters import default_batch_size, default_max_epochs
 
 
 def elr(**params):
@@ -64,15 +65,15 @@ def test_uint8_images_keep_their_type_and_both_layouts_agree():
     assert (last.layout_, first.layout_) == ("channels_last", "as_is")
     forced = elr(channels="last").fit(rng.random((20, 3, 8, 1), dtype=np.float32), np.arange(20) % 2)
     assert forced.layout_ == "channels_last"
-    grey = elr().fit(X[..., 0], y)
-    assert grey.layout_ == "grey"
-    assert grey.n_features_in_ == 10
+    gray = elr().fit(X[..., 0], y)
+    assert gray.layout_ == "gray"
+    assert gray.n_features_in_ == 10
 
 
 def test_lazy_view_is_never_made_an_array(monkeypatch):
-    from robustlabels import net
+    from robustlabels.training import rows
 
-    monkeypatch.setattr(net, "READ_AHEAD_BYTES", 0)
+    monkeypatch.setattr(rows, "READ_AHEAD_BYTES", 0)
     rng = np.random.default_rng(0)
     data = rng.random((30, 1, 8, 8), dtype=np.float32)
     asked = []
@@ -246,7 +247,7 @@ def test_bad_weights(blobs, weight, message):
 @pytest.mark.parametrize(
     ("params", "error", "message"),
     [
-        ({"max_epochs": 0}, ValueError, r"max_epochs must be an integer in \[1, inf\), got 0"),
+        ({"max_epochs": 0}, ValueError, r"max_epochs must be an integer in \[1, inf\) or 'auto', got 0"),
         ({"max_epochs": 2.5}, ValueError, "max_epochs"),
         ({"batch_size": "big"}, ValueError, "batch_size"),
         ({"lr": -1}, ValueError, "lr must be"),

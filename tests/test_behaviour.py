@@ -36,7 +36,7 @@ def elr(elr_classifier, digits_split):
     return SimpleNamespace(**robustness.measure(elr_classifier, digits_split))
 
 
-def test_cross_entropy_memorises_digits(cross_entropy):
+def test_cross_entropy_memorizes_digits(cross_entropy):
     assert cross_entropy.fitted_labels > 0.95
     assert cross_entropy.test_accuracy < 0.8
 

@@ -1,4 +1,4 @@
-"""The full-size CIFAR-10 benchmark, on a few hundred coloured squares in the stored format."""
+"""The full-size CIFAR-10 benchmark, on a few hundred colored squares in the stored format."""
 
 import json
 import subprocess
@@ -13,18 +13,18 @@ from skorch.history import History
 
 from benchmarks import cifar10
 from robustlabels.datasets import load_cifar10
-from robustlabels.net import Rows
+from robustlabels.training.rows import Rows
 
 SIDE = 8
 LEVELS = np.array([40, 128, 215])
-COLOURS = LEVELS[np.array([np.arange(10) // 9, np.arange(10) // 3 % 3, np.arange(10) % 3])]  # red, green, blue
+COLORS = LEVELS[np.array([np.arange(10) // 9, np.arange(10) // 3 % 3, np.arange(10) % 3])]  # red, green, blue
 
 
 def squares(rng, n):
-    """Images of one colour each, near their class's, as residuals: the first pixel says it all."""
+    """Images of one color each, near their class's, as residuals: the first pixel says it all."""
     y = np.arange(n) % 10
     residuals = np.zeros((3, n, SIDE, SIDE), np.uint8)
-    red, green, blue = np.clip(COLOURS[:, y] + rng.normal(0, 8, (3, n)), 0, 255).astype(np.uint8)
+    red, green, blue = np.clip(COLORS[:, y] + rng.normal(0, 8, (3, n)), 0, 255).astype(np.uint8)
     residuals[:, :, 0, 0] = green, red - green, blue - green
     return {"x_med": residuals, "y": y.astype(np.uint8)}
 
@@ -37,7 +37,7 @@ def home(tmp_path_factory):
     parts = squares(rng, 300), squares(rng, 300)
     for number, part in enumerate(parts, start=1):
         np.savez(folder / f"cifar10_train_{number}.npz", **part)
-    names = np.array([f"colour {label}" for label in range(10)])
+    names = np.array([f"color {label}" for label in range(10)])
     np.savez(folder / "cifar10_test.npz", **squares(rng, 200), class_names=names)
     clean = np.concatenate([part["y"] for part in parts])
     human = np.where(rng.random(600) < 1 / 3, (clean + 1) % 10, clean)
@@ -175,7 +175,7 @@ def test_the_fast_recipe_in_its_smallest_form(run, method):
     _, (line,) = run("--method", method, "--noise", "sym20", *args)
     assert (line["module"], line["setting"], line["params"]["lr_schedule"]) == ("fast", "fast", "one_cycle")
     assert (line["max_epochs"], line["paper_epochs"]) == (6, 20)
-    assert line["test_last"] > 0.4  # of one colour each, these images say nothing of the network; chance is 0.1
+    assert line["test_last"] > 0.4  # of one color each, these images say nothing of the network; chance is 0.1
     assert line["precision"] in ("float32", "bfloat16")
     assert line["published"] is None
     assert line["params"]["compile"] is False  # that is for a GPU

@@ -8,7 +8,7 @@ from cleanlab.rank import get_label_quality_scores
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustlabels.confident import (
+from robustlabels.maths.confident_joint import (
     FILTERS,
     QUALITIES,
     check_probabilities,
@@ -90,7 +90,7 @@ def test_a_pair_may_want_more_rows_than_have_a_positive_margin():
 
 
 def test_chunks_memory_maps_and_halves(tmp_path, monkeypatch):
-    from robustlabels import confident
+    from robustlabels.maths import confident_joint as confident
 
     y, p = problem(0, 5000, 7, dtype=np.float32)
     whole = find_label_issues(y, p), label_quality(y, p, method="normalized_margin"), confident_joint(y, p)
@@ -115,7 +115,7 @@ def test_nothing_is_flagged_where_all_agree():
 
 def test_what_is_no_probability_is_an_error():
     y, p = problem(0, 20, 3)
-    with pytest.raises(ValueError, match="row 4 sums to 2; normalise"):
+    with pytest.raises(ValueError, match="row 4 sums to 2; normalize"):
         find_label_issues(y, np.where(np.arange(20)[:, None] == 4, 2 * p, p))
     with pytest.raises(ValueError, match=r"row 7 is \[nan"):
         label_quality(y, np.where(np.arange(20)[:, None] == 7, np.nan, p))

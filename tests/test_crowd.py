@@ -9,7 +9,7 @@ from scipy import sparse
 from sklearn.model_selection import StratifiedKFold
 
 from robustlabels import CrossEntropyClassifier, consensus
-from robustlabels.crowd import average_annotator, expectation, maximisation
+from robustlabels.crowd import average_annotator, expectation, maximization
 from robustlabels.datasets import load_noisyag_crowd
 
 # fmt: off
@@ -92,14 +92,14 @@ def test_oracle_2_one_round_by_hand(smoothing):
 
 
 @pytest.mark.parametrize("smoothing", [0, 5.0])
-def test_every_round_raises_the_penalised_likelihood(smoothing):
+def test_every_round_raises_the_penalized_likelihood(smoothing):
     annotations, _ = simulate(0, n=300, m=20)
     votes = as_votes(annotations, 5)
     soft = votes @ np.tile(np.eye(5), (20, 1)) / 3
     pseudo = smoothing * average_annotator(votes, soft)
     heights = []
     for _ in range(40):
-        prior, confusions = maximisation(votes, soft, pseudo)
+        prior, confusions = maximization(votes, soft, pseudo)
         soft, likelihood = expectation(votes, prior, confusions)
         heights.append(likelihood + (pseudo * np.log(np.maximum(confusions, 1e-300))).sum())
     assert (np.diff(heights) > -1e-8).all()
@@ -248,7 +248,7 @@ def test_soft_labels_train_a_classifier(blobs):
 
 
 @pytest.mark.slow
-def test_news_labelled_by_three_people(data_home):
+def test_news_labeled_by_three_people(data_home):
     """Dawid-Skene against the majority, on the 772 texts with an expert's label."""
     data = load_noisyag_crowd(data_home=data_home)
     known = data.y_train >= 0

@@ -18,9 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import _safe_indexing
 
-from robustlabels import datasets
+from robustlabels import datasets, image_files
 from robustlabels.datasets import (
-    ImagePaths,
     NoisyDataset,
     load_cifar10,
     load_cifar10_features,
@@ -31,6 +30,7 @@ from robustlabels.datasets import (
     load_noisyag_news,
     load_trec,
 )
+from robustlabels.image_files import ImagePaths
 from robustlabels.noise import InstanceDependentNoise
 
 Image = pytest.importorskip("PIL.Image")
@@ -227,7 +227,7 @@ def test_real_data(load, train, test, n_classes, rates):
 @real_data
 def test_real_extras():
     trec, crowd, jira = load_trec(), load_noisyag_crowd(), load_jira_defects()
-    assert trec.extra["labelling_functions"].shape == (5_033, 68)
+    assert trec.extra["labeling_functions"].shape == (5_033, 68)
     assert len(trec.extra["X_valid"]) == len(trec.extra["y_valid"]) == len(trec.extra["text_valid"]) == 500
     np.testing.assert_array_equal(crowd.extra["annotations"][:, 1], crowd.y_noisy["annotator2"])
     assert (crowd.y_train >= 0).sum() == 772
@@ -282,7 +282,7 @@ def test_image_folder(pets):
 
 
 def test_nothing_is_decoded_by_loading_and_picking(pets, monkeypatch):
-    monkeypatch.setattr(datasets, "_decode_file", lambda *args: pytest.fail("decoded"))
+    monkeypatch.setattr(image_files, "_decode_file", lambda *args: pytest.fail("decoded"))
     X, _ = load_image_folder(pets)
     assert len(X[[1, 2]][:1]) == 1
 
@@ -469,9 +469,9 @@ def test_pillow_is_imported_late_and_named_if_missing(monkeypatch):
 # Decoding
 
 
-def test_shorter_side_is_scaled_and_the_centre_kept(tmp_path):
+def test_shorter_side_is_scaled_and_the_center_kept(tmp_path):
     pixels = np.zeros((20, 60, 3), np.uint8)
-    pixels[:, 20:40] = 250  # the centre square of a wide image
+    pixels[:, 20:40] = 250  # the center square of a wide image
     _save(tmp_path / "wide.png", pixels)
     _save(tmp_path / "tall.png", pixels.transpose(1, 0, 2).copy())
     for image in ImagePaths([tmp_path / "wide.png", tmp_path / "tall.png"], size=10).read([0, 1]):
@@ -487,15 +487,15 @@ def test_small_images_are_enlarged_and_exact_ones_untouched(tmp_path):
 
 
 def test_modes(tmp_path):
-    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    _save(tmp_path / "grey.png", grey)
-    _save(tmp_path / "deep.png", grey.astype(np.uint16) * 256 + 7)
-    Image.fromarray(grey).convert("P").save(tmp_path / "palette.png")
-    Image.fromarray(np.dstack([grey, grey, grey, 255 - grey])).save(tmp_path / "alpha.png")
-    files = [tmp_path / f"{name}.png" for name in ("grey", "deep", "palette", "alpha")]
+    gray = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    _save(tmp_path / "gray.png", gray)
+    _save(tmp_path / "deep.png", gray.astype(np.uint16) * 256 + 7)
+    Image.fromarray(gray).convert("P").save(tmp_path / "palette.png")
+    Image.fromarray(np.dstack([gray, gray, gray, 255 - gray])).save(tmp_path / "alpha.png")
+    files = [tmp_path / f"{name}.png" for name in ("gray", "deep", "palette", "alpha")]
     for mode, channels in (("L", 1), ("RGB", 3)):
         for image in ImagePaths(files, size=8, mode=mode).read(slice(None)):
-            np.testing.assert_array_equal(image, np.stack([grey] * channels))
+            np.testing.assert_array_equal(image, np.stack([gray] * channels))
 
 
 def test_orientation_of_the_camera_is_respected(tmp_path):
@@ -509,7 +509,7 @@ def test_orientation_of_the_camera_is_respected(tmp_path):
     assert (image[:, 4:] == 0).all()
 
 
-def test_large_jpeg_keeps_its_colours(tmp_path):
+def test_large_jpeg_keeps_its_colors(tmp_path):
     pixels = np.zeros((600, 600, 3), np.uint8)
     pixels[:300] = (200, 30, 90)
     Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)

@@ -42,11 +42,10 @@ from robustlabels import (
     datasets,
     detection_report,
 )
-from robustlabels.confident import confident_joint, label_quality
-from robustlabels.datasets import ImagePaths
 from robustlabels.detection import NoiseDetector, Verdict, canonical_order, is_heavy_tailed
-from robustlabels.functional import most_votes, nearest_neighbours
-from robustlabels.moit import default_n_neighbors, two_pass_votes
+from robustlabels.image_files import ImagePaths
+from robustlabels.maths.confident_joint import confident_joint, label_quality
+from robustlabels.maths.functional import default_n_neighbors, most_votes, nearest_neighbors, two_pass_votes
 from robustlabels.noise import PairNoise, SymmetricNoise
 from tests.instances import DETECTORS
 
@@ -185,7 +184,7 @@ def test_sparse_rows_score_as_dense_ones(detector, flipped):
     sparse = scipy.sparse.csr_matrix(X)
     d = seeded(detector).fit(sparse, y)
     assert d.transform(sparse) is sparse
-    if not isinstance(detector, (ConfidentLearningNoiseDetector, EnsembleNoiseDetector)):  # centred or not
+    if not isinstance(detector, (ConfidentLearningNoiseDetector, EnsembleNoiseDetector)):  # centered or not
         np.testing.assert_allclose(d.noise_scores_, seeded(detector).fit(X, y).noise_scores_, atol=1e-6)
     assert np.isfinite(d.score_labels(sparse[:9], y[:9])).all()
     with pytest.raises(ValueError, match="4 features"):
@@ -330,16 +329,16 @@ def test_knn_votes_are_those_of_moit(flipped):
     z = torch.nn.functional.normalize(torch.from_numpy(X), dim=1)
     labels = torch.from_numpy(np.unique(y, return_inverse=True)[1])
     k = default_n_neighbors(len(y), 3)
-    first, second = two_pass_votes(nearest_neighbours(z, k), labels, 3)
+    first, second = two_pass_votes(nearest_neighbors(z, k), labels, 3)
     for passes, counts in (1, first), (2, second):
         d = KNNNoiseDetector(n_passes=passes, device="cpu").fit(X, y)
         np.testing.assert_allclose(d.label_posterior_, counts.numpy() / k)
     new = KNNNoiseDetector(n_neighbors=7, device="cpu").fit(X, y)
-    similar = (z[:5] @ z.T).topk(7).indices  # a row of the training set is its own neighbour when it comes back
+    similar = (z[:5] @ z.T).topk(7).indices  # a row of the training set is its own neighbor when it comes back
     votes = torch.stack([torch.bincount(new._labels[row], minlength=3) for row in similar]).numpy() / 7
     np.testing.assert_allclose(new._posterior(X[:5]), votes)
     np.testing.assert_array_equal(
-        new._labels, most_votes(two_pass_votes(nearest_neighbours(z, 7), labels, 3)[0]).numpy()
+        new._labels, most_votes(two_pass_votes(nearest_neighbors(z, 7), labels, 3)[0]).numpy()
     )
 
 
@@ -521,7 +520,7 @@ def test_estimator_detector_takes_classifiers_around_classifiers(flipped):
 
 
 def test_influence_detector_ranks_by_influential_rank(flipped):
-    from robustlabels.influence import influence_scores
+    from robustlabels.maths.influence_functions import influence_scores
 
     X, y, wrong = flipped
     numbers = np.unique(y, return_inverse=True)[1]
@@ -789,7 +788,7 @@ def test_fdr_warns_on_labels_that_cannot_be_told(name):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("data_home")
-def test_the_average_over_epochs_has_not_memorised():
+def test_the_average_over_epochs_has_not_memorized():
     X, y, wrong = real("worse", 0, rows=10_000)
     network = ELRClassifier(device="cpu")
     averaged = SmallLossNoiseDetector(network, random_state=0).fit(X, y)

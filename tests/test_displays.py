@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
 from robustlabels import displays
-from robustlabels.functional import fit_two_component_mixture
+from robustlabels.maths.functional import fit_two_component_mixture
 
 pyplot = pytest.importorskip("matplotlib.pyplot")
 
@@ -80,7 +80,7 @@ def test_transition_matrix_from_labels():
     np.testing.assert_allclose(display.matrix, expected)
     errors = np.where(np.eye(4), 0, expected)
     true, given = np.unravel_index(errors.argmax(), errors.shape)
-    assert display.finding.startswith(f"“class {true:04d}” is labelled “class {given:04d}” in ")
+    assert display.finding.startswith(f"“class {true:04d}” is labeled “class {given:04d}” in ")
     assert displays.TransitionMatrixDisplay(np.eye(2), ["a", "b"]).finding == "No class is taken for another"
     with pytest.raises(ValueError, match=r"matrix must have shape \(3, 3\) for 3 classes, got \(2, 2\)"):
         displays.TransitionMatrixDisplay(np.eye(2), ["a", "b", "c"])
@@ -250,14 +250,14 @@ def test_drawn_into_given_axes_and_again(display):
     assert drawn.figure_ is axes[1].figure
 
 
-def test_colours_differ_in_brightness_too():
+def test_colors_differ_in_brightness_too():
     from matplotlib.colors import to_rgb
 
-    def brightness(colour):
-        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    def brightness(color):
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
         return np.dot(linear, [0.2126, 0.7152, 0.0722])
 
     kept, flagged = brightness(displays.KEPT), brightness(displays.FLAGGED)
     assert abs(kept - flagged) > 0.05
-    for colour in (kept, flagged):
-        assert 1.05 / (colour + 0.05) > 3  # against white: WCAG's contrast of graphics
+    for color in (kept, flagged):
+        assert 1.05 / (color + 0.05) > 3  # against white: WCAG's contrast of graphics

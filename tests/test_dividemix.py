@@ -18,7 +18,8 @@ from skorch.dataset import ValidSplit
 from torch import nn
 
 from robustlabels import CrossEntropyClassifier, DivideMixClassifier, load
-from robustlabels.dividemix import (
+from robustlabels.maths.functional import clean_probability, draw_mixup, fit_two_component_mixture, unit_scaled
+from robustlabels.methods.dividemix import (
     DivideMixObjective,
     co_refined,
     confidence_penalty,
@@ -27,11 +28,10 @@ from robustlabels.dividemix import (
     semi_supervised_losses,
     sharpened,
 )
-from robustlabels.functional import clean_probability, draw_mixup, fit_two_component_mixture, unit_scaled
 from robustlabels.modules import Twin
-from robustlabels.net import Batches, Rows, batch_sizes
 from robustlabels.noise import SymmetricNoise
-from robustlabels.objective import Batch
+from robustlabels.training.objective import Batch
+from robustlabels.training.rows import Batches, Rows, batch_sizes
 
 
 def double(rows):
@@ -66,7 +66,7 @@ class Told(nn.Module):
 def test_oracle_2_co_guessing():
     model = Twin(Told([0.6, 0.3, 0.1], [0.2, 0.5, 0.3]), Told([0.4, 0.4, 0.2], [0.3, 0.3, 0.4]))
     objective = DivideMixObjective(1, 3, warmup=0, ramp=0)
-    x, w = torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)  # not believed: unlabelled
+    x, w = torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)  # not believed: unlabeled
     guessed = objective.targets(model, [x, x + 1], double([[1, 0, 0]]), w, 0)
     np.testing.assert_allclose(guessed, [[0.40909091, 0.40909091, 0.18181818]], atol=1e-8)
     np.testing.assert_allclose(guessed, sharpened(double([[0.375, 0.375, 0.25]]), 0.5))
@@ -75,8 +75,8 @@ def test_oracle_2_co_guessing():
 def test_oracle_3_loss_and_gradient():
     logits = double([[2, 0, -1], [0, 1, 0], [0.5, 0.2, 0], [-1, 0, 2]]).requires_grad_()
     targets = double([[0.9, 0.1, 0], [0.2, 0.7, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
-    labelled = torch.tensor([True, True, False, False])
-    lx, lu, penalty = semi_supervised_losses(logits, targets, labelled, torch.full((3,), 1 / 3, dtype=torch.float64))
+    labeled = torch.tensor([True, True, False, False])
+    lx, lu, penalty = semi_supervised_losses(logits, targets, labeled, torch.full((3,), 1 / 3, dtype=torch.float64))
     assert lx.item() == pytest.approx(0.6106453667, abs=1e-10)
     assert lu.item() == pytest.approx(0.0024348511, abs=1e-10)
     assert penalty.item() == pytest.approx(0.0079346567, abs=1e-10)
@@ -114,11 +114,11 @@ def test_oracle_6_ramp():
     weights = []
     for epoch in (10, 14, 18, 26, 40):
         objective.on_epoch_begin(epoch, nn.Identity(), lambda: iter(()))
-        weights.append(objective.unlabelled_weight())
+        weights.append(objective.unlabeled_weight())
     assert weights == [0, 6.25, 12.5, 25, 25]
     objective.on_epoch_begin(10, nn.Identity(), lambda: iter(()))
-    for _ in objective.draw(torch.arange(8), 4, 0):  # two labelled rows a step
-        weights.append(objective.unlabelled_weight())
+    for _ in objective.draw(torch.arange(8), 4, 0):  # two labeled rows a step
+        weights.append(objective.unlabeled_weight())
         objective.after_step(None)
     assert weights[5:] == [25 * step / 4 / 16 for step in range(4)]
     assert linear_rampup(3, 3, 0) == 1 > linear_rampup(2, 3, 0) == 0
@@ -146,9 +146,9 @@ def problem(n=24, seed=0, **params):
             optimizer.step()
     objective = DivideMixObjective(n, 3, **{"warmup": 0, "ramp": 0, "lambda_u": 10.0, **params})
     objective.on_epoch_begin(0, model, lambda: [batch])
-    labelled = objective.clean_proba > 0.5
-    assert labelled.any(1).all()
-    assert not labelled.all(1).any()
+    labeled = objective.clean_proba > 0.5
+    assert labeled.any(1).all()
+    assert not labeled.all(1).any()
     return model, batch, objective
 
 
@@ -179,7 +179,7 @@ def test_oracle_7b_sure_labels_are_the_targets():
     torch.testing.assert_close(target, batch.y)
 
 
-def test_oracle_7c_without_mixing_and_unlabelled_loss_it_is_cross_entropy_on_clean_rows():
+def test_oracle_7c_without_mixing_and_unlabeled_loss_it_is_cross_entropy_on_clean_rows():
     model, batch, objective = problem(lambda_u=0.0, mixup_alpha=0.0, temperature=1.0)
     clean = objective.clean_proba[1] > 0.5
     objective.clean_proba[1] = clean.float()  # sure of all it keeps
@@ -322,9 +322,9 @@ def test_a_plugs_views_join_the_pool_on_their_side():
     model.load_state_dict(state)
     torch.testing.assert_close(target, objective.targets(model, [x, x], batch.y, objective.clean_proba[0], 1))
     pooled = model(torch.cat([batch.x, batch.x, x + 1]), member=1)
-    labelled = (objective.clean_proba[0] > 0.5).repeat(3)
+    labeled = (objective.clean_proba[0] > 0.5).repeat(3)
     targets = torch.cat([target, target, target.flip(1)])
-    lx, lu, penalty = semi_supervised_losses(pooled, targets, labelled, torch.full((3,), 1 / 3))
+    lx, lu, penalty = semi_supervised_losses(pooled, targets, labeled, torch.full((3,), 1 / 3))
     assert loss.item() == pytest.approx((lx + 10 * lu + penalty).item(), abs=1e-5)
 
 
@@ -332,31 +332,31 @@ def test_a_plugs_views_join_the_pool_on_their_side():
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(2, 20), st.integers(0, 1))
-def test_labelled_rows_once_and_as_many_unlabelled_ones(n_labelled, n_unlabelled, batch_size, turn):
-    n = n_labelled + n_unlabelled
+def test_labeled_rows_once_and_as_many_unlabeled_ones(n_labeled, n_unlabeled, batch_size, turn):
+    n = n_labeled + n_unlabeled
     objective = DivideMixObjective(n, 2, warmup=3, ramp=1)
     index = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-    objective.clean_proba[1 - turn] = (torch.arange(n) < n_labelled).float()
-    objective.divided[turn] = n_labelled > 0
+    objective.clean_proba[1 - turn] = (torch.arange(n) < n_labeled).float()
+    objective.divided[turn] = n_labeled > 0
     assert objective.draw(index, batch_size, turn) is None  # the warm-up
     objective.epoch = 3
     batches = objective.draw(index, batch_size, turn)
-    if not n_labelled:
+    if not n_labeled:
         assert batches is None
         return
     batches, half = list(batches), batch_size // 2
-    labelled = [batch[batch < n_labelled].tolist() for batch in batches]
-    unlabelled = [batch[batch >= n_labelled].tolist() for batch in batches]
-    assert sorted(chain.from_iterable(labelled)) == list(range(n_labelled))
-    assert math.ceil(n_labelled / half) - len(batches) in (0, 1)  # a lone last row joins the others
-    assert half == 1 or n_labelled == 1 or all(len(part) > 1 for part in labelled)
-    least = min(half, n_unlabelled)
-    assert all(len(part) in (least, least + 1, n_unlabelled % half) or part == [] for part in unlabelled)
-    assert all(len(part) > 0 for part in unlabelled) == (n_unlabelled > 0)
-    walked = list(chain.from_iterable(unlabelled))
-    whole = walked[: len(walked) // max(n_unlabelled, 1) * n_unlabelled]
-    for start in range(0, len(whole), max(n_unlabelled, 1)):  # all of them before any again
-        assert sorted(whole[start : start + n_unlabelled]) == list(range(n_labelled, n))
+    labeled = [batch[batch < n_labeled].tolist() for batch in batches]
+    unlabeled = [batch[batch >= n_labeled].tolist() for batch in batches]
+    assert sorted(chain.from_iterable(labeled)) == list(range(n_labeled))
+    assert math.ceil(n_labeled / half) - len(batches) in (0, 1)  # a lone last row joins the others
+    assert half == 1 or n_labeled == 1 or all(len(part) > 1 for part in labeled)
+    least = min(half, n_unlabeled)
+    assert all(len(part) in (least, least + 1, n_unlabeled % half) or part == [] for part in unlabeled)
+    assert all(len(part) > 0 for part in unlabeled) == (n_unlabeled > 0)
+    walked = list(chain.from_iterable(unlabeled))
+    whole = walked[: len(walked) // max(n_unlabeled, 1) * n_unlabeled]
+    for start in range(0, len(whole), max(n_unlabeled, 1)):  # all of them before any again
+        assert sorted(whole[start : start + n_unlabeled]) == list(range(n_labeled, n))
 
 
 def test_the_loop_takes_what_the_objective_draws():
@@ -373,10 +373,10 @@ def test_epochs_are_as_long_as_the_clean_set(blobs):
         def on_epoch_end(self, net, **kwargs):
             n_clean = (net.criterion_.clean_proba > 0.5).sum(1)
             sizes = [batch_sizes(int(n), 10, merge_last=True) for n in n_clean]
-            net.history.record("labelled_batches", len(sizes[0]) + len(sizes[1]))
+            net.history.record("labeled_batches", len(sizes[0]) + len(sizes[1]))
 
     clf = fitted(*blobs, max_epochs=5, warmup=1, batch_size=20, callbacks=[Count()])
-    counts, expected = clf.history_[:, "train_batch_count"], clf.history_[:, "labelled_batches"]
+    counts, expected = clf.history_[:, "train_batch_count"], clf.history_[:, "labeled_batches"]
     assert counts[0] == 2 * 10  # all rows, for each network
     assert counts[1:] == expected[1:]
     assert len(set(counts)) > 2
@@ -392,7 +392,7 @@ def test_equal_losses_are_all_clean():
         nn.init.zeros_(net[3].bias)
     objective.on_epoch_begin(1, model, lambda: [batch])
     assert (objective.clean_proba == 1).all()
-    loss, _ = objective(model, batch)  # no unlabelled rows: the labelled part alone
+    loss, _ = objective(model, batch)  # no unlabeled rows: the labeled part alone
     assert loss.item() == pytest.approx(math.log(3), abs=1e-6)
 
 
@@ -409,7 +409,7 @@ def test_nobody_clean_is_a_step_of_the_warm_up():
 @pytest.mark.parametrize("w", [0.4, 0.6])
 def test_fits_with_no_row_or_every_row_clean(blobs, w, monkeypatch):
     X, y = blobs
-    monkeypatch.setattr("robustlabels.dividemix.clean_probability", lambda losses: torch.full_like(losses, w))
+    monkeypatch.setattr("robustlabels.methods.dividemix.clean_probability", lambda losses: torch.full_like(losses, w))
     clf = fitted(X, y, max_epochs=12)
     assert clf.clean_mask_.all() == (w > 0.5)
     assert clf.clean_mask_.any() == (w > 0.5)

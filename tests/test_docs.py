@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import robustlabels
-from robustlabels import base
+from robustlabels.training import parameters
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [
@@ -61,8 +61,8 @@ def photos(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("photos", "reviews")
 @pytest.mark.parametrize("page", PAGES)
 def test_python_blocks_run(page, monkeypatch):
-    monkeypatch.setattr(base, "MIN_EPOCHS", 3)  # enough to see that a block runs
-    monkeypatch.setattr(base, "MIN_UPDATES", 3)
+    monkeypatch.setattr(parameters, "MIN_EPOCHS", 3)  # enough to see that a block runs
+    monkeypatch.setattr(parameters, "MIN_UPDATES", 3)
     module = types.ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)  # where pickle looks for the page's classes
     blocks = list(python_blocks(page))
@@ -262,7 +262,7 @@ def test_which_method_is_read_off_the_rows(make_tables, tmp_path):
 def cifar10_line(method, noise, **changes):
     """A line as ``benchmarks/cifar10.py`` would write it; ``lam`` and the like go into its parameters."""
     from benchmarks.cifar10 import default_validation, make_classifier, paper_epochs, published, trained_part
-    from robustlabels.benchmark import settings
+    from robustlabels.comparison import settings
 
     setting, epochs = changes.pop("setting", None), changes.pop("epochs", None)
     params = {name: changes.pop(name) for name in ("lam", "module", "precision", "compile") if name in changes}

@@ -17,10 +17,10 @@ from robustlabels import (
     MOITPlusClassifier,
     fit_recorded,
 )
-from robustlabels.dynamics import Dynamics, Recorder, RowHistory, Watch, fit_watched, margin
-from robustlabels.elr import ELRObjective
-from robustlabels.net import ProgressBar
-from robustlabels.objective import Batch, CrossEntropy, ObjectiveWrapper
+from robustlabels.methods.elr import ELRObjective
+from robustlabels.training.dynamics import Dynamics, Recorder, RowHistory, Watch, fit_watched, margin
+from robustlabels.training.hooks import ProgressBar
+from robustlabels.training.objective import Batch, CrossEntropy, ObjectiveWrapper
 
 
 def batch_of(rows=2):

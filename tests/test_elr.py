@@ -11,19 +11,20 @@ from hypothesis import strategies as st
 from torch import nn
 
 from benchmarks import robustness
-from robustlabels import CrossEntropyClassifier, ELRClassifier, ELRPlusClassifier, elr, load
-from robustlabels.elr import (
+from robustlabels import CrossEntropyClassifier, ELRClassifier, ELRPlusClassifier, load
+from robustlabels.maths.functional import sigmoid_rampup, update_average
+from robustlabels.methods import elr
+from robustlabels.methods.elr import (
     ELRObjective,
     ELRPlusObjective,
     TargetMemory,
     default_clamp,
     default_lam,
-    early_learning_regulariser,
+    early_learning_regularizer,
 )
-from robustlabels.functional import sigmoid_rampup, update_average
 from robustlabels.modules import Twin
 from robustlabels.noise import CIFAR10_PAIRS, AsymmetricNoise, SymmetricNoise
-from robustlabels.objective import Batch
+from robustlabels.training.objective import Batch
 
 
 def batch(index, labels, n_classes, x=None, turn=0):
@@ -107,15 +108,15 @@ def test_oracle_1_two_elr_batches():
 def test_oracle_2_gradient_of_the_lemma(p, t, y, lam, gradient):
     logits = torch.log(torch.tensor([p], dtype=torch.float64)).requires_grad_()
     target = torch.tensor([t], dtype=torch.float64)
-    regulariser = early_learning_regulariser(F.softmax(logits, 1), target)
-    (g,) = torch.autograd.grad(regulariser.sum(), logits, retain_graph=True)
+    regularizer = early_learning_regularizer(F.softmax(logits, 1), target)
+    (g,) = torch.autograd.grad(regularizer.sum(), logits, retain_graph=True)
     assert g.sum().item() == pytest.approx(0, abs=1e-12)
     if p[0] == 0.7:
-        assert regulariser.item() == pytest.approx(-0.27443685, abs=1e-8)
+        assert regularizer.item() == pytest.approx(-0.27443685, abs=1e-8)
         np.testing.assert_allclose(g[0], (0.12894737, -0.14736842, 0.01842105), atol=1e-8)
     else:
         np.testing.assert_allclose(g[0], (-0.6, 0.45, 0.15), atol=1e-12)
-    loss = F.cross_entropy(logits, torch.tensor([y])) + lam * regulariser.sum()
+    loss = F.cross_entropy(logits, torch.tensor([y])) + lam * regularizer.sum()
     (total,) = torch.autograd.grad(loss, logits)
     np.testing.assert_allclose(total[0], gradient, atol=1e-8)
 
@@ -191,9 +192,9 @@ def test_oracle_5_elr_plus_batch(monkeypatch, refinement, steps, ramp, loss_expe
     plus.steps = [steps, 0]
     seen = {}
     monkeypatch.setattr(elr, "soft_cross_entropy", lambda z, y: seen.setdefault("y", y) is y and _soft(z, y))
-    regulariser = elr.early_learning_regulariser
+    regularizer = elr.early_learning_regularizer
     monkeypatch.setattr(
-        elr, "early_learning_regulariser", lambda p, q: seen.setdefault("q", q) is q and regulariser(p, q)
+        elr, "early_learning_regularizer", lambda p, q: seen.setdefault("q", q) is q and regularizer(p, q)
     )
     model = Fixed([[0.5, 0.2, -0.3], [0.1, 1.0, 0.0]])
     loss, _ = plus(model, batch([3, 1], [2, 1], 3))
@@ -409,10 +410,10 @@ def test_oracle_9_flags_are_where_the_target_disagrees(digits):
     clf = ELRClassifier(max_epochs=10, random_state=0, device="cpu").fit(X, y)
     targets = clf.net_.criterion_.memory.table("values").numpy()
     np.testing.assert_array_equal(clf.noise_mask_, targets.argmax(1) != y)
-    normalised = targets / targets.sum(1, keepdims=True)
-    np.testing.assert_allclose(clf.noise_scores_, 1 - normalised[np.arange(len(y)), y], atol=1e-6)
-    np.testing.assert_allclose(clf.soft_labels_, normalised, atol=1e-6)
-    slow = np.array([[normalised[y == k, j].sum() for k in range(10)] for j in range(10)])
+    normalized = targets / targets.sum(1, keepdims=True)
+    np.testing.assert_allclose(clf.noise_scores_, 1 - normalized[np.arange(len(y)), y], atol=1e-6)
+    np.testing.assert_allclose(clf.soft_labels_, normalized, atol=1e-6)
+    slow = np.array([[normalized[y == k, j].sum() for k in range(10)] for j in range(10)])
     np.testing.assert_allclose(clf.transition_matrix_, slow / slow.sum(1, keepdims=True), atol=1e-6)
 
 
@@ -549,7 +550,7 @@ def test_from_paper_holds_the_published_settings():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"lam": -1}, r"lam must be a number in \[0, inf\), got -1"),
+        ({"lam": -1}, r"lam must be a number in \[0, inf\) or 'auto', got -1"),
         ({"beta": 1.0}, r"beta must be a number in \[0, 1\), got 1.0"),
         ({"target_storage": "disk"}, "target_storage must be"),
         ({"target_top_m": 0}, "target_top_m must be an integer"),
@@ -561,7 +562,7 @@ def test_bad_parameters_are_named(blobs, params, message):
         ELRClassifier(**params).fit(*blobs)
 
 
-# --- behaviour on Gaussian mixtures -----------------------------------------------------------------------------------
+# --- behavior on Gaussian mixtures -----------------------------------------------------------------------------------
 
 
 def gaussian_mixture(seed, n, d, n_classes, norm):

@@ -11,9 +11,9 @@ import scipy.sparse
 import torch
 from PIL import Image
 
-from robustlabels.beliefs import Beliefs
-from robustlabels.datasets import ImagePaths
-from robustlabels.evidence import as_png_or_jpeg, find_evidence, plain, shorten
+from robustlabels.image_files import ImagePaths
+from robustlabels.report.evidence import as_png_or_jpeg, find_evidence, plain, shorten
+from robustlabels.training.beliefs import Beliefs
 
 
 def beliefs(given, suggested=None, flagged=None):
@@ -81,7 +81,7 @@ def test_ranges(values, expected):
     assert picture(np.broadcast_to(values, (2, 2, 3)).copy())[0].tolist() == expected
 
 
-def test_standardised_images_use_the_whole_range():
+def test_standardized_images_use_the_whole_range():
     X = np.random.default_rng(0).normal(size=(4, 3, 20, 20)).astype(np.float32)
     shown = picture(X)
     assert shown.min() == 0
@@ -97,7 +97,7 @@ def test_large_images_are_made_smaller_and_small_ones_are_left():
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour", "expected"),
+    ("mode", "color", "expected"),
     [
         ("RGB", (10, 20, 30), [10, 20, 30]),
         ("L", 7, 7),
@@ -110,9 +110,9 @@ def test_large_images_are_made_smaller_and_small_ones_are_left():
         ("P", 0, [0, 0, 0]),
     ],
 )
-def test_files_of_any_mode(tmp_path, mode, colour, expected):
+def test_files_of_any_mode(tmp_path, mode, color, expected):
     path = tmp_path / ("image.tiff" if mode in ("CMYK", "F") else "image.png")
-    Image.new(mode, (3, 2), colour).save(path)
+    Image.new(mode, (3, 2), color).save(path)
     for X in ([path, path], [str(path)] * 2, pd.Series([str(path)] * 2), ImagePaths([path, path])):
         shown = picture(X)
         assert shown.shape[:2] == (2, 3)
@@ -225,9 +225,9 @@ def test_unusual_entries_of_a_data_frame():
 @pytest.mark.parametrize("dtype", [object, str])
 def test_words_in_an_array_are_categories(dtype):
     X = np.array([["red", 1.5], ["red", 2.5]] * 5 + [["blue", 90.0], ["red", 2.0]], dtype=dtype)
-    evidence = find_evidence(X, beliefs([0, 1] * 6), feature_names=["colour", "size"])
+    evidence = find_evidence(X, beliefs([0, 1] * 6), feature_names=["color", "size"])
     shown = {column.name: column for column in evidence.item(10, 64).columns}
-    assert (shown["colour"].value, shown["colour"].given) == ("blue", "red")
+    assert (shown["color"].value, shown["color"].given) == ("blue", "red")
     assert float(shown["size"].value) == 90
     assert float(shown["size"].given) == 1.5
 

@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import nn
 
-from robustlabels.functional import (
+from robustlabels.maths.functional import (
     MixtureHistogram,
     clean_probability,
     draw_mixup,
@@ -259,7 +259,7 @@ def test_seven_pieces_are_the_whole():
 
 
 def test_moments_do_not_depend_on_the_bins():
-    # Outside the range, in two bins, without regularisation: the mixture's mean and variance are still the sample's.
+    # Outside the range, in two bins, without regularization: the mixture's mean and variance are still the sample's.
     x = torch.as_tensor(losses(3, 2000, "heavy"))
     histogram = MixtureHistogram(0.2, 0.3, n_bins=2).update(x)
     mixture = fit_two_component_mixture(histogram, reg_covar=1e-12)
@@ -330,7 +330,7 @@ def test_a_mixture_takes_two_values():
 
 
 @pytest.mark.parametrize("reg_covar", [0.0, -1.0, math.nan])
-def test_variances_are_regularised(reg_covar):
+def test_variances_are_regularized(reg_covar):
     with pytest.raises(ValueError, match=f"reg_covar must be above 0, got {reg_covar}"):
         fit_two_component_mixture(torch.tensor([0.0, 1.0]), reg_covar=reg_covar)
 

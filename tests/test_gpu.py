@@ -30,9 +30,10 @@ from robustlabels import (
     SANMClassifier,
     load,
 )
-from robustlabels.influence import influence_scores
-from robustlabels.net import RobustNet, Rows
-from robustlabels.objective import Objective
+from robustlabels.maths.influence_functions import influence_scores
+from robustlabels.training.net import RobustNet
+from robustlabels.training.objective import Objective
+from robustlabels.training.rows import Rows
 from tests.instances import CLASSIFIERS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -30,10 +30,9 @@ from robustlabels import (
     InfluentialRankClassifier,
     MOITClassifier,
     SANMClassifier,
-    influence,
-    influential_rank,
 )
-from robustlabels.influence import (
+from robustlabels.maths import influence_functions as influence
+from robustlabels.maths.influence_functions import (
     RidgeSoftmax,
     combined_rank,
     cook_distance,
@@ -47,7 +46,9 @@ from robustlabels.influence import (
     rank01,
     rank_by_influence,
 )
-from robustlabels.influential_rank import rows_to_remove, stratified_holdout, write_head
+from robustlabels.methods import influential_rank_models
+from robustlabels.methods.influential_rank import rows_to_remove, stratified_holdout
+from robustlabels.methods.influential_rank_models import write_head
 from robustlabels.noise import SymmetricNoise
 
 TOY_X = np.array([-2, -1.5, -1, -0.5, 0.5, 1, 1.5, 2])[:, None]
@@ -103,7 +104,7 @@ def test_oracle_4_approximate_influence(toy):
 
 
 def left_out(x, y, i, damping=0.1, k=2, **how):
-    """The layer without row i, at the same normaliser n: as on n - 1 rows with a ridge of damping n / (n - 1)."""
+    """The layer without row i, at the same normalizer n: as on n - 1 rows with a ridge of damping n / (n - 1)."""
     n, keep = len(y), np.arange(len(y)) != i
     return RidgeSoftmax.fit(x[keep], y[keep], k, damping=damping * n / (n - 1), **how)
 
@@ -157,9 +158,9 @@ def test_oracle_8_rank():
 def random_problem(n=200, d=5, k=3, flips=0.15):
     """Three Gaussian classes; the reference's own draws are not known beyond its sizes and seed."""
     rng = np.random.RandomState(0)
-    centres = rng.randn(k, d)
+    centers = rng.randn(k, d)
     y = rng.randint(k, size=n)
-    x = centres[y] + rng.randn(n, d)
+    x = centers[y] + rng.randn(n, d)
     wrong = rng.rand(n) < flips
     y[wrong] = rng.randint(k, size=wrong.sum())
     return x, y
@@ -190,12 +191,12 @@ def test_oracle_10_invariances():
     order = np.random.RandomState(1).permutation(len(y))
     permuted = influence_scores(x[order], y[order], 3, **how)
     assert_close(permuted.rank, plain.rank[order], 1e-12)
-    relabelled = influence_scores(x, np.array([2, 0, 1])[y], 3, **how)
+    relabeled = influence_scores(x, np.array([2, 0, 1])[y], 3, **how)
     constant = influence_scores(np.c_[x, np.full(len(y), 1e6), np.full(len(y), 0.1)], y, 3, **how)
     scaled = influence_scores(1000 * x, y, 3, **how)
     rotation = np.linalg.qr(np.random.RandomState(2).randn(5, 5))[0]
     raw, rotated = (influence_scores(z, y, 3, standardize=False, **how) for z in (x, x @ rotation))
-    for one, other in (plain, relabelled), (plain, constant), (plain, scaled), (raw, rotated):
+    for one, other in (plain, relabeled), (plain, constant), (plain, scaled), (raw, rotated):
         np.testing.assert_allclose(one.model, other.model, rtol=1e-4)
         np.testing.assert_allclose(one.data, other.data, rtol=1e-4, atol=1e-5)
 
@@ -305,15 +306,15 @@ def test_factored_ranks_pairs_as_kfac_does():
     assert spearmanr(whole, factored).statistic > 0.98
 
 
-def test_the_mean_training_gradient_is_the_regulariser():
+def test_the_mean_training_gradient_is_the_regularizer():
     """Why only harm is summed: the total influence on all training rows is that of the ridge."""
     x, y = random_problem()
     head = RidgeSoftmax.fit(x, y, 3, tol=1e-10)
     total = pairwise_influence(head, x, y, (x, y), backend="exact").mean(0)
     r, h = head.residuals(x, y), head._design(x, 3).kept[0][1]
     inverse = curvature(head, x, backend="exact").inverse
-    regulariser = -0.1 * (head.weight.flatten() @ inverse) @ (r[:, :, None] * h[:, None, :]).flatten(1).T
-    torch.testing.assert_close(total, regulariser, atol=1e-7, rtol=1e-5)
+    regularizer = -0.1 * (head.weight.flatten() @ inverse) @ (r[:, :, None] * h[:, None, :]).flatten(1).T
+    torch.testing.assert_close(total, regularizer, atol=1e-7, rtol=1e-5)
 
 
 def test_duplicates_tie_and_outliers_are_found_within_their_class():
@@ -487,7 +488,7 @@ def test_oracle_12_the_written_head_gives_the_solved_logits(flipped, outputs, mo
     base = overfitting(module=net).fit(X, y)
     written = []
     monkeypatch.setattr(
-        influential_rank, "write_head", lambda layer, head: (written.append(head), write_head(layer, head))
+        influential_rank_models, "write_head", lambda layer, head: (written.append(head), write_head(layer, head))
     )
     with pytest.warns(UserWarning, match="none of them can be held out"):  # so the last round is taken
         clf = InfluentialRankClassifier(FrozenEstimator(base), refine="last_layer", random_state=0).fit(X, y)
@@ -495,17 +496,17 @@ def test_oracle_12_the_written_head_gives_the_solved_logits(flipped, outputs, mo
     head, features = written[-1], clf.transform(X).astype(np.float64)
     kept = clf.kept_mask_
     assert head.n_samples == kept.sum()
-    standardised = (features - features[kept].mean(0)) / np.where(
+    standardized = (features - features[kept].mean(0)) / np.where(
         features[kept].std(0) < 1e-8, 1, features[kept].std(0)
     )
-    logits = standardised @ head.weight[:, :-1].numpy().T + head.weight[:, -1].numpy()
+    logits = standardized @ head.weight[:, :-1].numpy().T + head.weight[:, -1].numpy()
     with torch.no_grad():
         given = clf.estimator_.module_(torch.from_numpy(X)).numpy()
     assert_close(given, logits - logits[:, :1] if outputs == 1 else logits, 1e-5)
 
 
 @pytest.mark.slow
-def test_oracle_13_finds_what_an_overfitted_network_has_memorised():
+def test_oracle_13_finds_what_an_overfitted_network_has_memorized():
     X, y = load_digits(return_X_y=True)
     X, X_test, y, y_test = train_test_split((X / 16).astype(np.float32), y, train_size=1078, random_state=0, stratify=y)
     noise = SymmetricNoise(0.2, random_state=0)
@@ -585,7 +586,7 @@ WRAPPED = {
     "distances for logits": lambda X, y: overfitting(max_epochs=15, head="distance"),
     "frozen": lambda X, y: FrozenEstimator(overfitting(max_epochs=15).fit(X, y)),
     "skorch": lambda X, y: skorch_net(),
-    "skorch, initialised": lambda X, y: skorch_net().fit(X, y),
+    "skorch, initialized": lambda X, y: skorch_net().fit(X, y),
     "skorch, frozen": lambda X, y: FrozenEstimator(skorch_net().fit(X, y)),
     "linear": lambda X, y: LogisticRegression(C=1e-3),
     "no probabilities": lambda X, y: LinearSVC(C=1e-3),
@@ -947,7 +948,7 @@ def test_a_failed_fit_changes_nothing(flipped, fitted, monkeypatch):
             raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(influential_rank._OwnNet, "finetune", finetune)
+        patch.setattr(influential_rank_models._OwnNet, "finetune", finetune)
         with pytest.raises(KeyboardInterrupt):
             clf.fit(X, y, **val)
     with pytest.raises(NotFittedError):

@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-import robustlabels.audit
+import robustlabels.commands.audit
 from robustlabels import LabelReport
 from robustlabels.__main__ import main
-from robustlabels.audit import Data, default_method
-from robustlabels.demo import draw_suspects
-from robustlabels.net import ProgressBar
+from robustlabels.commands.audit import Data, default_method
+from robustlabels.commands.demo import draw_suspects
+from robustlabels.training.hooks import ProgressBar
 
 ROOT = Path(__file__).parents[1]
 WRONG = np.arange(120) % 10 == 7
@@ -135,7 +135,7 @@ def test_dropped_columns(audit, csv):
     assert "born:" not in out
 
 
-@pytest.mark.parametrize("method", [*robustlabels.audit.METHODS, robustlabels.audit.AUTO])
+@pytest.mark.parametrize("method", [*robustlabels.commands.audit.METHODS, robustlabels.commands.audit.AUTO])
 def test_methods(audit, csv, table, method):
     status, result, *_ = audit(csv, "--labels", "species", "--method", method, "--drop", "remark")
     assert status == 0

@@ -227,7 +227,7 @@ def test_corrected_accuracy_errors(matrix, params, message):
 
 
 def test_corrected_accuracy_ranks_where_noisy_accuracy_does_not(digits):
-    """Most of class 0 is labelled 1 and of class 2, 3: to repeat that looks better on noisy labels, and is worse."""
+    """Most of class 0 is labeled 1 and of class 2, 3: to repeat that looks better on noisy labels, and is worse."""
     _, _, _, y, _ = digits
     noise = AsymmetricNoise(0.6, {0: 1, 2: 3}, random_state=0)
     y_noisy = noise.flip(y)

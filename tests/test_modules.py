@@ -86,7 +86,7 @@ def test_standardize_keeps_copies_as_buffers():
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_standardise_their_input(name):
+def test_presets_standardize_their_input(name):
     shape = (4,) if name == "mlp" else (2, 8, 8)
     mean, std = torch.arange(1.0, shape[0] + 1), torch.arange(2.0, shape[0] + 2)
     small = {"width": 8}
@@ -699,7 +699,7 @@ class Reshaped(nn.Module):
         (lambda: conv_net(nn.AdaptiveAvgPool2d(1)), (3, 9, 9), "0.0", "0.0"),
         (lambda: conv_net(nn.MaxPool2d(2)), (3, 9, 9), None, "1"),
         (Wave, (2, 20), None, "late"),
-        (lambda: MLP(48, 3, mean=np.zeros(3), std=np.ones(3)), (3, 4, 4), None, None),  # standardised pixels only
+        (lambda: MLP(48, 3, mean=np.zeros(3), std=np.ones(3)), (3, 4, 4), None, None),  # standardized pixels only
         (lambda: MLP(5, 3), (5,), None, None),
         (Reshaped, (16,), None, None),  # a map of other axes than the input's
     ],

@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 from torch import nn
 
 from benchmarks import moit_quality
-from robustlabels import CrossEntropyClassifier, MOITClassifier, MOITPlusClassifier, moit
+from robustlabels import CrossEntropyClassifier, MOITClassifier, MOITPlusClassifier
 from robustlabels.augment import GaussianNoise
-from robustlabels.functional import most_votes, nearest_neighbours
-from robustlabels.moit import (
+from robustlabels.maths.functional import most_votes, nearest_neighbors, two_pass_votes
+from robustlabels.methods import moit
+from robustlabels.methods.moit import (
     MemoryBank,
     MOITObjective,
     balanced_flags,
     bootstrapped_targets,
     corrected_targets,
     interpolated_contrastive_loss,
-    two_pass_votes,
 )
 from robustlabels.noise import SymmetricNoise
-from robustlabels.objective import Batch
+from robustlabels.training.objective import Batch
 
 
 def circle(*degrees):
@@ -42,7 +42,7 @@ def masks(z, y, lam, partner, tau, bank=None, bank_y=None, offset=0, variant="co
     for i in range(n):
         allowed = [j for j in range(len(candidates)) if j != offset + i]
         s = {j: (z[i] @ candidates[j]) / tau for j in allowed}
-        normaliser = torch.logsumexp(torch.stack(list(s.values())), 0)
+        normalizer = torch.logsumexp(torch.stack(list(s.values())), 0)
         in_batch = {offset + k: k for k in range(n)}
         w1 = {j: float(labels[j] == y[source[i]]) for j in allowed}
         w2 = {}
@@ -51,7 +51,7 @@ def masks(z, y, lam, partner, tau, bank=None, bank_y=None, offset=0, variant="co
             same_image = float(j in in_batch and source[in_batch[j]] == minor[i])
             w2[j] = same_label + same_image if variant == "code" else max(same_label, same_image)
         for weight, w in ((share[i], w1), (1 - share[i], w2)):
-            total = total - weight * sum(w[j] * (s[j] - normaliser) for j in allowed) / sum(w.values())
+            total = total - weight * sum(w[j] * (s[j] - normalizer) for j in allowed) / sum(w.values())
     return total / n
 
 
@@ -148,10 +148,10 @@ def test_class_sums_equal_the_mask_form(b, seed, variant, older):
 
 
 @pytest.mark.parametrize("offset", [0, 3])
-def test_gradient_of_the_normaliser(offset):
+def test_gradient_of_the_normalizer(offset):
     generator = torch.Generator().manual_seed(0)
     z, candidates = (torch.randn(n, 2, generator=generator, dtype=torch.float64).requires_grad_() for n in (4, 9))
-    assert torch.autograd.gradcheck(moit._LogNormaliser.apply, (z, candidates, offset))
+    assert torch.autograd.gradcheck(moit._LogNormalizer.apply, (z, candidates, offset))
 
 
 def test_oracle_4_first_in_first_out():
@@ -177,7 +177,7 @@ B = (
 
 def detect(z, y, k, balance="median", **kwargs):
     n_classes = int(y.max()) + 1
-    first, second = two_pass_votes(nearest_neighbours(z, k, **kwargs), y, n_classes)
+    first, second = two_pass_votes(nearest_neighbors(z, k, **kwargs), y, n_classes)
     rows = torch.arange(len(y))
     d1, d2 = (-torch.log((v[rows, y] / k).clamp(0.01, 0.99)) for v in (first, second))
     return d1, d2, *balanced_flags(first, second, y, balance)
@@ -225,11 +225,11 @@ def test_oracle_5d_order_and_blocks_do_not_matter():
                 assert torch.equal(before[order], after)
 
 
-def test_oracle_5e_too_many_neighbours():
+def test_oracle_5e_too_many_neighbors():
     *_, agreement, _ = detect(*B, 14)
     assert torch.equal(agreement, B[1] == 0)
     with pytest.raises(ValueError, match=r"n_neighbors must be in \[1, 14\] for 15 rows, got 15"):
-        nearest_neighbours(B[0], 15)
+        nearest_neighbors(B[0], 15)
 
 
 def test_oracle_5f_labels_are_left_alone(blobs):
@@ -362,7 +362,7 @@ def test_oracle_8f_every_class_gets_the_same_number(k, n, seed, balance):
 def test_oracle_8g_votes_are_counts():
     z = F.normalize(torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), dim=1)
     y = torch.arange(40) % 4
-    for votes in two_pass_votes(nearest_neighbours(z, 7), y, 4):
+    for votes in two_pass_votes(nearest_neighbors(z, 7), y, 4):
         assert (votes.sum(1) == 7).all()
 
 
@@ -387,27 +387,27 @@ def test_oracle_8h_a_row_is_not_contrasted_with_its_stored_copy():
 # --- votes ------------------------------------------------------------------------------------------------------------
 
 
-@given(st.integers(3, 40) | st.integers(64, 200), st.integers(0, 2**31))  # many and few neighbours for the rows
-def test_neighbours_against_sorting(n, seed):
+@given(st.integers(3, 40) | st.integers(64, 200), st.integers(0, 2**31))  # many and few neighbors for the rows
+def test_neighbors_against_sorting(n, seed):
     generator = torch.Generator().manual_seed(seed)
     z = F.normalize(torch.randn(n, 5, generator=generator), dim=1)
     k = 1 + seed % ((n - 1) if n < 64 else 3)
     similarity = (z.double() @ z.double().T).fill_diagonal_(-9)
     expected = similarity.sort(descending=True).indices[:, :k].sort().values
     for rows in (z, z.clone().requires_grad_()):
-        assert torch.equal(nearest_neighbours(rows, k, block_size=3).long().sort().values, expected)
+        assert torch.equal(nearest_neighbors(rows, k, block_size=3).long().sort().values, expected)
 
 
 def test_backends_agree_on_nearly_all_votes(digits):
     pytest.importorskip("faiss")
     X, y, *_ = digits
     z = F.normalize(torch.from_numpy(X), dim=1)
-    exact = two_pass_votes(nearest_neighbours(z, 30), torch.from_numpy(y), 10)[1]
+    exact = two_pass_votes(nearest_neighbors(z, 30), torch.from_numpy(y), 10)[1]
     for backend in ("faiss", "bf16"):
-        other = two_pass_votes(nearest_neighbours(z, 30, backend=backend), torch.from_numpy(y), 10)[1]
+        other = two_pass_votes(nearest_neighbors(z, 30, backend=backend), torch.from_numpy(y), 10)[1]
         assert (most_votes(other) == most_votes(exact)).float().mean() >= 0.995
     copies = torch.cat([z[:5]] * 3)
-    assert nearest_neighbours(copies, 14, backend="faiss").sort().values.tolist() == [
+    assert nearest_neighbors(copies, 14, backend="faiss").sort().values.tolist() == [
         [j for j in range(15) if j != i] for i in range(15)
     ]
 
@@ -430,9 +430,9 @@ def test_fitted_attributes(blobs):
     np.testing.assert_array_equal(clf.suggested_labels_[clf.clean_mask_], y[clf.clean_mask_])
     z = clf.transform(X)
     np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, atol=1e-5)
-    neighbours = nearest_neighbours(torch.from_numpy(z), moit.default_n_neighbors(200, 3))
+    neighbors = nearest_neighbors(torch.from_numpy(z), moit.default_n_neighbors(200, 3))
     numbers = torch.from_numpy(np.searchsorted(clf.classes_, y))
-    votes = two_pass_votes(neighbours, numbers, 3)[1].float()
+    votes = two_pass_votes(neighbors, numbers, 3)[1].float()
     expected = 1 - (votes / votes.sum(1, keepdim=True))[torch.arange(200), numbers]
     np.testing.assert_allclose(clf.noise_scores_, expected, atol=1e-6)
 
@@ -489,7 +489,7 @@ def test_nobody_wins_the_vote(blobs, monkeypatch):
 
 
 def test_views_that_cannot_differ_are_warned_about(blobs):
-    with pytest.warns(UserWarning, match="memorise"):
+    with pytest.warns(UserWarning, match="memorize"):
         fitted(*blobs, augment=None)
 
 
@@ -519,13 +519,13 @@ def test_from_paper_holds_the_scripts_settings():
 
 
 @pytest.mark.slow
-def test_oracle_9_behaviour_on_a_mixture():
+def test_oracle_9_behavior_on_a_mixture():
     """Views of sd 1 around rows of unit noise: the classification recovers, and the flags are right."""
     rng = np.random.default_rng(0)
-    centres = rng.normal(size=(4, 50))
-    centres *= 3.5 / np.linalg.norm(centres, axis=1, keepdims=True)
+    centers = rng.normal(size=(4, 50))
+    centers *= 3.5 / np.linalg.norm(centers, axis=1, keepdims=True)
     y = rng.integers(4, size=6000)
-    X = (centres[y] + rng.normal(size=(6000, 50))).astype(np.float32)
+    X = (centers[y] + rng.normal(size=(6000, 50))).astype(np.float32)
     noise = SymmetricNoise(0.4, random_state=0)
     noisy = noise.flip(y[:3000])
     shared = {

@@ -11,18 +11,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from robustlabels import CrossEntropyClassifier
-from robustlabels.net import (
-    Batches,
-    RobustNet,
-    Rows,
-    _multiplies_in_bfloat16,
-    as_inputs,
-    batch_sizes,
-    disagreement,
-    replace_file,
-    resolve_precision,
-)
-from robustlabels.objective import AtPrecision, CrossEntropy
+from robustlabels.training.files import replace_file
+from robustlabels.training.hooks import disagreement
+from robustlabels.training.net import RobustNet, _multiplies_in_bfloat16, resolve_precision
+from robustlabels.training.objective import AtPrecision, CrossEntropy
+from robustlabels.training.rows import Batches, Rows, as_inputs, batch_sizes
 
 
 def rows(n=10, **kwargs):
@@ -90,7 +83,7 @@ def test_inputs_are_cast_and_brought_into_order():
     assert x.shape == (2, 3, 4, 5)
     assert x.max() == 1
     assert images.max() == 255
-    assert as_inputs(torch.zeros(2, 4, 5), "grey", torch.float32).shape == (2, 1, 4, 5)
+    assert as_inputs(torch.zeros(2, 4, 5), "gray", torch.float32).shape == (2, 1, 4, 5)
     table = as_inputs(torch.full((2, 3), 200, dtype=torch.uint8), "as_is", torch.float32)
     assert table.max() == 200  # a column of small integers is not a picture
     assert as_inputs(torch.zeros(2, 3, dtype=torch.int64), "as_is", None).dtype == torch.int64

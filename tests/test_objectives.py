@@ -10,12 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from robustlabels.baselines import CoTeaching, GeneralisedCrossEntropy, SymmetricCrossEntropy, remember_rate
-from robustlabels.dividemix import DivideMixObjective
-from robustlabels.elr import ELRObjective, ELRPlusObjective, TargetMemory
-from robustlabels.functional import generalised_cross_entropy, reverse_cross_entropy
+from robustlabels.maths.functional import generalized_cross_entropy, reverse_cross_entropy
+from robustlabels.methods.baselines import CoTeaching, GeneralizedCrossEntropy, SymmetricCrossEntropy, remember_rate
+from robustlabels.methods.dividemix import DivideMixObjective
+from robustlabels.methods.elr import ELRObjective, ELRPlusObjective, TargetMemory
 from robustlabels.modules import MLP, Twin
-from robustlabels.objective import AtPrecision, Batch, CrossEntropy, Objective, ObjectiveWrapper, at_precision_of
+from robustlabels.training.objective import (
+    AtPrecision,
+    Batch,
+    CrossEntropy,
+    Objective,
+    ObjectiveWrapper,
+    at_precision_of,
+)
 
 
 def memory():
@@ -29,7 +36,7 @@ def make(name):
     twin = Twin(net, MLP(5, 3, width=16))
     return {
         "ce": lambda: (CrossEntropy(), net),
-        "gce": lambda: (GeneralisedCrossEntropy(0.7), net),
+        "gce": lambda: (GeneralizedCrossEntropy(0.7), net),
         "sce": lambda: (SymmetricCrossEntropy(0.1, 1.0, -4.0), net),
         "elr": lambda: (ELRObjective(memory(), lam=3.0, clamp_eps=1e-4), net),
         "elr+": lambda: (ELRPlusObjective(twin, (memory(), memory()), lam=3.0, clamp_eps=1e-4, ema_rampup=20), twin),
@@ -123,21 +130,21 @@ def test_gce_against_its_formula(q, seed):
     logits = torch.randn(4, 5, generator=generator, dtype=torch.float64)
     y = F.one_hot(torch.tensor([0, 3, 1, 4]), 5).double()
     slow = [(1 - F.softmax(z, 0)[t.argmax()].item() ** q) / q for z, t in zip(logits, y, strict=True)]
-    np.testing.assert_allclose(generalised_cross_entropy(logits, y, q), slow, rtol=1e-9)
+    np.testing.assert_allclose(generalized_cross_entropy(logits, y, q), slow, rtol=1e-9)
 
 
 def test_gce_limits_are_cross_entropy_and_absolute_error():
     logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     y = F.one_hot(torch.arange(6) % 4, 4).double()
     cross_entropy = F.cross_entropy(logits, y, reduction="none")
-    torch.testing.assert_close(generalised_cross_entropy(logits, y, 1e-7), cross_entropy, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(generalized_cross_entropy(logits, y, 1e-7), cross_entropy, rtol=1e-5, atol=1e-6)
     absolute = (F.softmax(logits, 1) - y).abs().sum(1) / 2
-    torch.testing.assert_close(generalised_cross_entropy(logits, y, 1.0), absolute)
+    torch.testing.assert_close(generalized_cross_entropy(logits, y, 1.0), absolute)
 
 
 def test_gce_gradient_stays_finite_where_the_label_is_impossible():
     logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
-    generalised_cross_entropy(logits, torch.tensor([[0.0, 1.0]]), 0.7).sum().backward()
+    generalized_cross_entropy(logits, torch.tensor([[0.0, 1.0]]), 0.7).sum().backward()
     assert torch.isfinite(logits.grad).all()
 
 

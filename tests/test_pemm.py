@@ -14,10 +14,8 @@ from torch import nn
 
 import robustlabels
 from robustlabels import CrossEntropyClassifier, PEMMClassifier, load
-from robustlabels.functional import soft_cross_entropy, symmetric_cross_entropy
-from robustlabels.modules import MLP, DistanceHead, Twin, features_and_logits, find_head, with_distance_head
-from robustlabels.objective import AtPrecision, Batch
-from robustlabels.pemm import (
+from robustlabels.maths.functional import soft_cross_entropy, symmetric_cross_entropy
+from robustlabels.methods.pemm import (
     LOG_ZERO,
     P_MIN,
     PEMMObjective,
@@ -31,6 +29,8 @@ from robustlabels.pemm import (
     simplex_centers,
     spread_rows,
 )
+from robustlabels.modules import MLP, DistanceHead, Twin, features_and_logits, find_head, with_distance_head
+from robustlabels.training.objective import AtPrecision, Batch
 
 C = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)
 U = torch.tensor([[0.5, 0.5], [2.0, -1.0]], dtype=torch.float64)
@@ -202,7 +202,7 @@ def test_oracle_9_the_same_answer_twice(blobs):
     assert not torch.equal(net(torch.from_numpy(X)), net(torch.from_numpy(X)))  # dropout is there, in training
 
 
-def test_oracle_10_coincident_centres_part():
+def test_oracle_10_coincident_centers_part():
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(3, 4, generator=generator)
     start[1] = start[0]
@@ -214,7 +214,7 @@ def test_oracle_10_coincident_centres_part():
     assert 0 < (near[0] - near[1]).norm() < 1e-3
     assert F.pdist(descend(near, **official)).min() > 1.7
     assert pair_potential(torch.zeros(())).item() == pytest.approx(3700, rel=1e-6)
-    # the official clamp leaves the pair where it is, and two equal centres make it NaN
+    # the official clamp leaves the pair where it is, and two equal centers make it NaN
     clamped = near.clone().requires_grad_()
     r = F.pdist(clamped)
     (r**-3 - r**-2).clamp(-1.5, 1000).mean().backward()
@@ -223,7 +223,7 @@ def test_oracle_10_coincident_centres_part():
 
 
 @pytest.mark.parametrize(("k", "expected"), [(2, 0.9046505), (10, 0.5131908), (100, 0.0874545)])
-def test_oracle_11_probability_at_a_centre(k, expected):
+def test_oracle_11_probability_at_a_center(k, expected):
     centers = simplex_centers(k, k)
     p = head_at(centers)(centers).softmax(1).diagonal()
     np.testing.assert_allclose(p.detach(), expected, atol=1e-7)
@@ -232,7 +232,7 @@ def test_oracle_11_probability_at_a_centre(k, expected):
 
 
 @pytest.mark.parametrize(("d", "norm", "pair"), [(16, 0.554, 0.778), (256, 0.5775, 0.816), (2048, 0.5768, 0.8156)])
-def test_oracle_12_where_centres_start(d, norm, pair):
+def test_oracle_12_where_centers_start(d, norm, pair):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         starts = [distances(DistanceHead(d, 50).weight.detach()) for _ in range(20)]
@@ -293,13 +293,13 @@ def test_the_core_is_a_tangent():
     np.testing.assert_allclose(energy.detach(), [900, 900, 2300, 3700], rtol=1e-6)
 
 
-def test_a_line_of_centres():
+def test_a_line_of_centers():
     """Oracle 6's note on d = 1: -1.5, 0.75, 1.5 from the origin."""
     energy = pair_potential(torch.tensor([1.5, 0.75, 1.5], dtype=torch.float64))
     np.testing.assert_allclose(energy, [-0.148, 0.593, -0.148], atol=5e-4)
 
 
-def test_above_so_many_centres_drawn_pairs_stand_for_all():
+def test_above_so_many_centers_drawn_pairs_stand_for_all():
     c = 0.2 * torch.randn(600, 16, generator=torch.Generator().manual_seed(0))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -309,7 +309,7 @@ def test_above_so_many_centres_drawn_pairs_stand_for_all():
 
 
 @given(st.integers(2, 12), st.integers(0, 30), st.floats(0.5, 3.0))
-def test_simplex_centres(k, extra, edge):
+def test_simplex_centers(k, extra, edge):
     centers = simplex_centers(k, k + extra, edge)
     for lengths in distances(centers):
         np.testing.assert_allclose(lengths, edge, rtol=1e-9)
@@ -330,7 +330,7 @@ def test_mixture_reconstruction_against_a_loop():
     assert mixture_reconstruction(u, logits, c).item() == pytest.approx(total / 15, rel=1e-5)
 
 
-def test_gradients_reach_features_centres_and_posterior():
+def test_gradients_reach_features_centers_and_posterior():
     u, c = U.clone().requires_grad_(), C.clone().requires_grad_()
     head = head_at(C)
     logits = head(u)
@@ -362,7 +362,7 @@ def test_float32_under_autocast():
     assert loss.dtype == out.dtype == torch.float32
 
 
-# --- where centres start ----------------------------------------------------------------------------------------------
+# --- where centers start ----------------------------------------------------------------------------------------------
 
 
 def test_class_means_keep_the_start_of_a_class_without_rows():
@@ -395,7 +395,7 @@ def test_separated_leaves_what_is_apart():
 
 
 @pytest.mark.parametrize("start", ["uniform", "class_mean", "kmeans++", "simplex"])
-def test_centres_start_where_they_are_told(start, blobs, tmp_path):
+def test_centers_start_where_they_are_told(start, blobs, tmp_path):
     X, y = blobs
     params = {"centers_init": start, "rectify": False, "device": "cpu", "random_state": 0, "max_epochs": 1}
     clf = PEMMClassifier(nn.Linear(5, 3), lr=0.0, **params).fit(X, y)
@@ -420,7 +420,7 @@ def test_first_features_leave_the_network_alone(blobs):
     assert [k for k in mine if not torch.equal(mine[k], theirs[k])] == ["head.2.weight"]
     state = {k: v.clone() for k, v in clf.module_.state_dict().items()}
     features = clf._first_features(clf.module_, clf._make_rows(X, "cpu"))
-    assert features.norm(dim=1).mean() > 5  # normalised by the batch, not by statistics that are still 0 and 1
+    assert features.norm(dim=1).mean() > 5  # normalized by the batch, not by statistics that are still 0 and 1
     assert all(torch.equal(v, state[k]) for k, v in clf.module_.state_dict().items())
 
 
@@ -575,7 +575,7 @@ def test_one_class_is_refused(blobs):
         PEMMClassifier().fit(X, np.zeros(len(y)))
     with pytest.raises(ValueError, match="n_classes must be 2 or more, got 1"):
         DistanceHead(4, 1)
-    with pytest.raises(ValueError, match="2 centres or more, got 1"):
+    with pytest.raises(ValueError, match="2 centers or more, got 1"):
         potential_energy(torch.ones(1, 3))
     with pytest.raises(TypeError, match="DistanceHead, got Linear"):
         PEMMObjective(sce())(nn.Linear(2, 3), one_batch(U.float(), Y.float()))
@@ -647,7 +647,7 @@ def test_auto_gamma_grows_with_the_classes(blobs):
     assert find_head(clf.module_)[1].gamma == pytest.approx(math.log(18) / 2.25)
 
 
-def test_centres_have_their_own_rate_and_decay(blobs):
+def test_centers_have_their_own_rate_and_decay(blobs):
     X, y = blobs
     clf = PEMMClassifier(max_epochs=2, lr=0.1, centers_lr_scale=0.5, centers_weight_decay=0.0, random_state=0)
     groups = clf.fit(X, y).net_.optimizer_.param_groups
@@ -725,7 +725,7 @@ def test_distance_head_under_every_method(name, blobs, tmp_path):
     net = fitted.module_
     heads = [find_head(member)[1] for member in (net if isinstance(net, Twin) else [net])]
     assert all(isinstance(head, DistanceHead) for head in heads)
-    assert len({head.weight.data_ptr() for head in heads}) == len(heads)  # each network has its own centres
+    assert len({head.weight.data_ptr() for head in heads}) == len(heads)  # each network has its own centers
     assert fitted.transform(X).shape == (200, len(fitted.get_feature_names_out()))
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(clf)).predict_proba(X), clf.predict_proba(X))
     np.testing.assert_array_equal(clone(clf).fit(X, y).predict_proba(X), clf.predict_proba(X))
@@ -734,7 +734,7 @@ def test_distance_head_under_every_method(name, blobs, tmp_path):
         np.testing.assert_array_equal(load(tmp_path / "a.safetensors").predict_proba(X), fitted.predict_proba(X))
 
 
-def test_averaged_teachers_average_the_centres(blobs):
+def test_averaged_teachers_average_the_centers(blobs):
     clf = robustlabels.ELRPlusClassifier(head="distance", max_epochs=2, random_state=0).fit(*blobs)
     teacher, student = clf.net_.criterion_.teachers[0], clf.module_[0]
     weights = [find_head(m)[1].weight for m in (teacher, student)]

@@ -98,7 +98,7 @@ def test_the_file_holds_tensors_and_json_only(blobs, tmp_path):
 
 
 def test_a_full_disk_leaves_the_old_file(blobs, tmp_path, monkeypatch):
-    from robustlabels import persistence
+    from robustlabels.training import persistence
 
     clf = fitted(*blobs)
     clf.save(tmp_path / "a.safetensors")

@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from robustlabels import ELRClassifier, LabelReport, fit_recorded
-from robustlabels import report as report_module
+from robustlabels.report import label_report as report_module
 
 EVIL = [
     "<script>alert(1)</script>",
@@ -584,7 +584,7 @@ def test_json_and_label_studio(five, tmp_path):
         annotated("cat"),
         annotated("dog"),
         annotated("dog"),
-        annotated("cat", was_cancelled=True),
+        annotated("cat", was_canceled=True),
     ]
     tasks[1]["annotations"] = [annotated("cat"), annotated("dog")]  # no majority
     path.write_text(json.dumps(tasks), encoding="utf-8")

@@ -35,17 +35,15 @@ from robustlabels import (
     PEMMClassifier,
     SANMClassifier,
     SCEClassifier,
-    dividemix,
     load,
 )
 from robustlabels.augment import GaussianNoise
-from robustlabels.baselines import CoTeaching
-from robustlabels.elr import ELRObjective, TargetMemory
-from robustlabels.functional import clean_probability, fit_two_component_mixture, unit_scaled
-from robustlabels.modules import Twin, watching
-from robustlabels.moit import MOITObjective
-from robustlabels.objective import Batch, CrossEntropy, Objective
-from robustlabels.sanm import (
+from robustlabels.maths.functional import clean_probability, fit_two_component_mixture, unit_scaled
+from robustlabels.methods import dividemix
+from robustlabels.methods.baselines import CoTeaching
+from robustlabels.methods.elr import ELRObjective, TargetMemory
+from robustlabels.methods.moit import MOITObjective
+from robustlabels.methods.sanm import (
     MILD,
     STRONG,
     MaskedObjective,
@@ -59,6 +57,8 @@ from robustlabels.sanm import (
     patch_sides,
     reconstruction_loss,
 )
+from robustlabels.modules import Twin, watching
+from robustlabels.training.objective import Batch, CrossEntropy, Objective
 
 
 def seeded(seed=0):
@@ -117,7 +117,7 @@ def test_oracle_3_position_of_a_ramp():
     assert [divmod(place.item(), 32) for place in extremes(levels)] == [(28, 28), (0, 0)]
 
 
-def test_oracle_4_corner_and_centre():
+def test_oracle_4_corner_and_center():
     six = torch.tensor([6])
 
     def lines(place, anchor):
@@ -291,7 +291,7 @@ def test_parity_mode_is_the_nine_steps_exactly(image, features, ratios, k, seed)
         assert torch.equal(got, slow)
 
 
-def test_upsampling_is_bilinear_between_half_pixel_centres():
+def test_upsampling_is_bilinear_between_half_pixel_centers():
     look = torch.rand(1, 1, 3, 5, generator=seeded()).sqrt()
     levels = activation(look, (12, 10))[0]
     energy = look[0, 0].double().square().numpy()
@@ -497,7 +497,11 @@ def hosts():
         "ce": (CrossEntropy(), Net(), 2),
         "elr": (ELRObjective(memory(), lam=3.0, clamp_eps=1e-4), Net(), 2),
         "moit": (MOITObjective(12, 3, 4, projection_dim=3, n_neighbors=3), Net(), 6),
-        "elr+": (robustlabels.elr.ELRPlusObjective(twin, (memory(), memory()), lam=3.0, clamp_eps=1e-4), twin, 3),
+        "elr+": (
+            robustlabels.methods.elr.ELRPlusObjective(twin, (memory(), memory()), lam=3.0, clamp_eps=1e-4),
+            twin,
+            3,
+        ),
         "co-teaching": (CoTeaching(0.2, start=0, length=1, exponent=1.0), twin, 4),
         "dividemix": (dividemix.DivideMixObjective(12, 3, warmup=0, ramp=0, augment=GaussianNoise(0.1)), twin, 4),
     }
@@ -659,7 +663,7 @@ def test_objectives_are_copied_and_pickled_with_their_plug(name):
     other.load_state_dict(objective.state_dict())
 
 
-def test_contribution_is_gradient_times_standardised_input():
+def test_contribution_is_gradient_times_standardized_input():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3))
     x, mean, std = torch.randn(4, 5) * 3 + 2, torch.arange(5.0), torch.full((5,), 3.0)
@@ -701,7 +705,7 @@ def small(host=CrossEntropyClassifier, plug=None, **params):
 
 @pytest.fixture(scope="module")
 def pictures():
-    """Sixty small colour images of two classes, not square, told apart by a patch."""
+    """Sixty small color images of two classes, not square, told apart by a patch."""
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2
     X = rng.random((60, 3, 12, 10)).astype(np.float32)
@@ -1063,7 +1067,7 @@ def digits_problem(digits, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["table", "images"])
-def test_oracle_15_behaviour_on_digits(digits, kind):
+def test_oracle_15_behavior_on_digits(digits, kind):
     """40 % symmetric noise, fifty epochs: three points over cross-entropy, and a quality that knows them."""
     module, X, y, X_test, y_test, wrong = digits_problem(digits, kind)
     gains, aucs = [], []

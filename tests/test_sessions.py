@@ -30,11 +30,12 @@ from robustlabels import (
     NoiseAwareClassifier,
     SmallLossNoiseDetector,
 )
-from robustlabels.base import RowLossClassifier, check_number
-from robustlabels.benchmark import plot, read_rows, run_benchmark, summarise
-from robustlabels.functional import soft_cross_entropy
+from robustlabels.comparison import plot, read_rows, run_comparison, summarize
+from robustlabels.maths.functional import soft_cross_entropy
 from robustlabels.noise import InstanceDependentNoise, PairNoise, SymmetricNoise
-from robustlabels.objective import Objective
+from robustlabels.training.base import RowLossClassifier
+from robustlabels.training.objective import Objective
+from robustlabels.training.parameters import check_number
 from tests.instances import EXPECTED_FAILED_CHECKS
 
 NAMES = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
@@ -254,11 +255,11 @@ def compared(tmp_path, noise, seeds, **params):
         "ELR": rl.ELRClassifier(**params),
         "mine": MyClassifier(**params),
     }
-    rows = run_benchmark(
+    rows = run_comparison(
         methods, data=["digits"], noise=noise, seeds=seeds, results=tmp_path / "cmp.jsonl", curve=False
     )
     pd.DataFrame(rows).to_csv(tmp_path / "cmp.csv", index=False)
-    return rows, summarise(rows), plot(rows, tmp_path / "pictures")
+    return rows, summarize(rows), plot(rows, tmp_path / "pictures")
 
 
 def test_a_method_of_ones_own_is_short_and_keeps_the_contract(digits):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustlabels.thresholds import (
+from robustlabels.detection.thresholds import (
     TransitionModel,
     fdr_threshold,
     fit_transition_model,

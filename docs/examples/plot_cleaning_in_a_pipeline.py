@@ -61,15 +61,15 @@ for name, scores in accuracy.items():
 # detector is asked about labels that are all right. So simple a model withstands a little noise by itself; the more of
 # it, the more there is to gain.
 
-colours = {"plain": "#555555", "drop": "#0072b2", "weight": "#e69f00", "relabel": "#009e73"}
+colors = {"plain": "#555555", "drop": "#0072b2", "weight": "#e69f00", "relabel": "#009e73"}
 styles = {"plain": ":", "drop": "-", "weight": "-.", "relabel": "--"}
-done = {"plain": "kept (plain)", "drop": "dropped", "weight": "weighed down", "relabel": "relabelled"}
+done = {"plain": "kept (plain)", "drop": "dropped", "weight": "weighed down", "relabel": "relabeled"}
 marks = {"plain": "X", "drop": "o", "weight": "D", "relabel": "s"}
 
 fig, ax = plt.subplots(figsize=(8.4, 5), layout="constrained")
 for name, scores in accuracy.items():
-    ax.fill_between(rates, scores.min(1), scores.max(1), color=colours[name], alpha=0.15, linewidth=0)
-    look = {"color": colours[name], "linewidth": 2.2, "marker": marks[name], "markersize": 7}
+    ax.fill_between(rates, scores.min(1), scores.max(1), color=colors[name], alpha=0.15, linewidth=0)
+    look = {"color": colors[name], "linewidth": 2.2, "marker": marks[name], "markersize": 7}
     ax.plot(rates, scores.mean(1), styles[name], label=done[name], **look)
 ax.set(
     xlabel="wrong training labels",

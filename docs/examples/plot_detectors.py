@@ -34,7 +34,7 @@ wrong = noise.flip_mask_
 # %%
 # The detectors
 # -------------
-# *Auto* multiplies what two small networks believed early in training and the vote of the neighbours, and counts how
+# *Auto* multiplies what two small networks believed early in training and the vote of the neighbors, and counts how
 # often each class is taken for which. *k-NN* is the vote alone, *small loss* the training dynamics of one network,
 # *confident learning* the out-of-fold probabilities of a logistic regression.
 
@@ -58,19 +58,19 @@ for name, detector in detectors.items():
 # Down each list from the top: how many of the wrong labels were met (recall), and which share of what was met is wrong
 # (precision). The mark is where the detector stops to flag.
 
-colours = ("#0072b2", "#009e73", "#e69f00", "#d55e00")
+colors = ("#0072b2", "#009e73", "#e69f00", "#d55e00")
 styles = ("-", "--", "-.", ":")
 marks = ("o", "s", "D", "X")
 
 fig, ax = plt.subplots(figsize=(8.4, 5), layout="constrained")
-for (name, detector), colour, style, mark in zip(detectors.items(), colours, styles, marks, strict=True):
+for (name, detector), color, style, mark in zip(detectors.items(), colors, styles, marks, strict=True):
     precision, recall, _ = precision_recall_curve(wrong, detector.noise_scores_)
     report = reports[name]
     label = f"{name}: {report.average_precision:.2f}"
     enough = recall > 0.02  # the share of the first few rows is anything
-    ax.plot(recall[enough], precision[enough], style, color=colour, linewidth=2.4)
-    ax.plot(report.recall, report.precision, mark, color=colour, markersize=10, markeredgecolor="white", zorder=3)
-    ax.plot([], [], style, marker=mark, color=colour, linewidth=2.4, markersize=9, markeredgecolor="white", label=label)
+    ax.plot(recall[enough], precision[enough], style, color=color, linewidth=2.4)
+    ax.plot(report.recall, report.precision, mark, color=color, markersize=10, markeredgecolor="white", zorder=3)
+    ax.plot([], [], style, marker=mark, color=color, linewidth=2.4, markersize=9, markeredgecolor="white", label=label)
 ax.axhline(wrong.mean(), color="#777777", linewidth=1)
 ax.annotate(
     "a random order", (1, wrong.mean()), (-4, -5), textcoords="offset points", va="top", ha="right", color="#555555"

@@ -17,7 +17,7 @@ from robustlabels import InfluenceNoiseDetector
 # %%
 # Rows, and wrong labels
 # ----------------------
-# An eighth of the upper cloud is labelled as the lower one, all of them on its far right.
+# An eighth of the upper cloud is labeled as the lower one, all of them on its far right.
 
 X, y = make_blobs(300, centers=[[0, 0], [1.5, 3]], cluster_std=[1.1, 1.1], random_state=3)
 upper = np.flatnonzero(y == 1)
@@ -29,7 +29,7 @@ wrong = y_noisy != y
 # %%
 # Influence, and a second fit
 # ---------------------------
-# The detector solves a ridge-regularised softmax regression once. A row's score is the mean of two ranks: how far it
+# The detector solves a ridge-regularized softmax regression once. A row's score is the mean of two ranks: how far it
 # moves the solution, and how much it harms the other rows.
 
 detector = InfluenceNoiseDetector(random_state=0).fit(X, y_noisy)
@@ -59,7 +59,7 @@ turned = {name: abs(angle(clf) - angle(classifiers["right labels"])) for name, c
 # ----------
 # Left, all rows: the larger a mark, the more influence. Right, without the rows of highest score.
 
-colours, marks = ("#0072b2", "#e69f00"), ("o", "s")
+colors, marks = ("#0072b2", "#e69f00"), ("o", "s")
 sizes = 8 + 150 * detector.noise_scores_**8
 
 fig, axes = plt.subplots(1, 2, figsize=(11, 5.2), sharex=True, sharey=True, layout="constrained")
@@ -71,17 +71,17 @@ fig.suptitle(
 )
 across = np.array([-4.0, 5.5])
 for ax, name, rows in zip(axes, ("before", "after"), (np.arange(len(X)), kept), strict=True):
-    for k, (colour, mark) in enumerate(zip(colours, marks, strict=True)):
+    for k, (color, mark) in enumerate(zip(colors, marks, strict=True)):
         its = rows[y_noisy[rows] == k]
-        ax.scatter(*X[its].T, s=sizes[its], color=colour, marker=mark, alpha=0.75, linewidths=0, label=f"label {k}")
+        ax.scatter(*X[its].T, s=sizes[its], color=color, marker=mark, alpha=0.75, linewidths=0, label=f"label {k}")
     its = rows[wrong[rows]]
     ax.scatter(*X[its].T, s=sizes[its] + 60, facecolors="none", edgecolors="black", linewidths=1.2, label="wrong label")
-    for clf, colour, style, text in (
+    for clf, color, style, text in (
         (classifiers["right labels"], "#777777", "--", "with right labels"),
         (classifiers[name], "black", "-", "fitted"),
     ):
         (a, b), c = clf.coef_[0], clf.intercept_[0]
-        ax.plot(across, -(a * across + c) / b, style, color=colour, linewidth=2, label=text)
+        ax.plot(across, -(a * across + c) / b, style, color=color, linewidth=2, label=text)
     score = classifiers[name].score(X, y)
     ax.set_title(f"{name}: right on {score:.1%} of the rows", loc="left", fontsize=12)
     ax.set(xlim=(-4, 5.5), ylim=(-3.6, 6.4), xticks=[], yticks=[])

@@ -52,12 +52,12 @@ for name, simulator in simulators.items():
 # %%
 # The figure
 # ----------
-# Above, the transition matrices as counted. Below, the rows: pale where the label is right, in the colour and shape of
+# Above, the transition matrices as counted. Below, the rows: pale where the label is right, in the color and shape of
 # the label they were given where it is wrong. Symmetric flips are mixed all over a class, pair flips are all alike, and
 # instance-dependent ones change from one side of a class to the other. The last two look like a second kind of the
 # wrong class, which a network learns as readily as the first.
 
-colours, marks = ("#0072b2", "#d55e00", "#009e73"), ("o", "s", "^")
+colors, marks = ("#0072b2", "#d55e00", "#009e73"), ("o", "s", "^")
 
 fig, axes = plt.subplots(2, 3, figsize=(11, 7.4), height_ratios=[1, 1.4], layout="constrained")
 fig.suptitle(
@@ -73,8 +73,8 @@ for (top, bottom), (name, (given, wrong, matrix, same)) in zip(axes.T, results.i
     top.spines[:].set_visible(False)
     top.tick_params(length=0)
     bottom.scatter(*X[~wrong].T, s=6, color="#dddddd", linewidths=0)
-    for k, (colour, mark) in enumerate(zip(colours, marks, strict=True)):
-        bottom.scatter(*X[wrong & (given == k)].T, s=18, color=colour, marker=mark, linewidths=0, label=f"label {k}")
+    for k, (color, mark) in enumerate(zip(colors, marks, strict=True)):
+        bottom.scatter(*X[wrong & (given == k)].T, s=18, color=color, marker=mark, linewidths=0, label=f"label {k}")
     bottom.set(xticks=[], yticks=[])
     bottom.set_title(f"nearest wrong label the same: {same:.0%}", loc="left", fontsize=11)
     bottom.set_aspect("equal")

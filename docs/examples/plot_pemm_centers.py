@@ -1,11 +1,11 @@
 """
-Class centres settle: PEMM with and without its potential
+Class centers settle: PEMM with and without its potential
 =========================================================
 
-PEMM's last layer measures distances to learned class centres. A potential between the centres repels them at short
-range and attracts them at long range, and a particle fixed at the origin takes part. Left to itself it brings centres
+PEMM's last layer measures distances to learned class centers. A potential between the centers repels them at short
+range and attracts them at long range, and a particle fixed at the origin takes part. Left to itself it brings centers
 and origin into a regular simplex: all of them at the distance 3/2 from each other. In training it works against the
-label loss, which pushes the centres apart. We watch both, on images of digits of which 40 % of the training labels are
+label loss, which pushes the centers apart. We watch both, on images of digits of which 40 % of the training labels are
 wrong.
 """
 
@@ -17,21 +17,21 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from robustlabels import PEMMClassifier
+from robustlabels.methods.pemm import potential_energy
 from robustlabels.modules import find_head
 from robustlabels.noise import SymmetricNoise
-from robustlabels.pemm import potential_energy
 
 # %%
-# The centres of every epoch
+# The centers of every epoch
 # --------------------------
-# The centres are the weight of the network's last layer. A callback of skorch's keeps them.
+# The centers are the weight of the network's last layer. A callback of skorch's keeps them.
 
 
-class Centres(Callback):
-    """The class centres, into the history, after every epoch."""
+class Centers(Callback):
+    """The class centers, into the history, after every epoch."""
 
     def on_epoch_end(self, net, **kwargs):
-        net.history.record("centres", find_head(net.module_)[1].weight.detach().clone().numpy())
+        net.history.record("centers", find_head(net.module_)[1].weight.detach().clone().numpy())
 
 
 X, y = load_digits(return_X_y=True)
@@ -40,8 +40,8 @@ y_noisy = SymmetricNoise(0.4, random_state=0).flip(y)
 
 paths = {}
 for name, weight in (("with potential", 2.0), ("without", 0.0)):
-    clf = PEMMClassifier(potential_weight=weight, callbacks=[("centres", Centres())], device="cpu", random_state=0)
-    paths[name] = np.stack(clf.fit(X, y_noisy).history_[:, "centres"])  # (epochs, classes, features)
+    clf = PEMMClassifier(potential_weight=weight, callbacks=[("centers", Centers())], device="cpu", random_state=0)
+    paths[name] = np.stack(clf.fit(X, y_noisy).history_[:, "centers"])  # (epochs, classes, features)
 
 # %%
 # And the potential alone
@@ -66,25 +66,25 @@ print(f"energy {potential_energy(alone).item():.6f}, at best {-8 / 27:.6f}")
 # ----------
 # Lines are means, bands reach from the smallest distance to the largest. Alone, the potential makes all distances 3/2.
 # In training they end where it balances the label loss, close together: still nearly a simplex, a wider one. Without it
-# nothing holds the centres.
+# nothing holds the centers.
 
-colours = {"with potential": "#0072b2", "without": "#d55e00", "potential alone": "#555555"}
+colors = {"with potential": "#0072b2", "without": "#d55e00", "potential alone": "#555555"}
 styles = {"with potential": "-", "without": "--", "potential alone": ":"}
-panels = ("From centre to centre", "From the origin to the centres")
+panels = ("From center to center", "From the origin to the centers")
 pairs = np.triu_indices(10, 1)
 
 fig, axes = plt.subplots(1, 2, figsize=(10, 4.4), sharey=True, layout="constrained")
-fig.suptitle("The potential holds the centres near a simplex", fontsize=14, fontweight="bold")
+fig.suptitle("The potential holds the centers near a simplex", fontsize=14, fontweight="bold")
 for axis, panel in zip(axes, panels, strict=True):
     axis.axhline(1.5, color="black", linewidth=0.8)
-    for name, centres in paths.items():
+    for name, centers in paths.items():
         if panel == panels[0]:
-            lengths = np.linalg.norm(centres[:, pairs[0]] - centres[:, pairs[1]], axis=2)  # (epochs, 45)
+            lengths = np.linalg.norm(centers[:, pairs[0]] - centers[:, pairs[1]], axis=2)  # (epochs, 45)
         else:
-            lengths = np.linalg.norm(centres, axis=2)  # (epochs, 10)
+            lengths = np.linalg.norm(centers, axis=2)  # (epochs, 10)
         epochs = 1 + np.arange(len(lengths))
-        axis.plot(epochs, lengths.mean(1), styles[name], color=colours[name], linewidth=2.2, label=name)
-        axis.fill_between(epochs, lengths.min(1), lengths.max(1), color=colours[name], alpha=0.2, linewidth=0)
+        axis.plot(epochs, lengths.mean(1), styles[name], color=colors[name], linewidth=2.2, label=name)
+        axis.fill_between(epochs, lengths.min(1), lengths.max(1), color=colors[name], alpha=0.2, linewidth=0)
     axis.set_title(panel, loc="left", fontsize=12)
     axis.set_xlabel("epoch (20 steps of the potential alone)", fontsize=11)
     axis.grid(axis="y", alpha=0.3)
@@ -95,11 +95,11 @@ axes[0].legend(frameon=False, loc="lower right")
 plt.show()
 
 # %%
-# Features and centres in a plane
+# Features and centers in a plane
 # -------------------------------
-# A network whose last layer sees two numbers shows what the terms do to the features. Colours are the given labels,
-# crosses are rows whose label is wrong, lines are the ways the centres went. The particle at the origin keeps the three
-# centres around it; without the potential this network puts all features on one line.
+# A network whose last layer sees two numbers shows what the terms do to the features. Colors are the given labels,
+# crosses are rows whose label is wrong, lines are the ways the centers went. The particle at the origin keeps the three
+# centers around it; without the potential this network puts all features on one line.
 
 X, y = make_blobs(450, centers=[[0, 0], [4, 0], [2, 4]], cluster_std=1.1, random_state=0)
 X = X.astype(np.float32)
@@ -114,16 +114,16 @@ for axis, (name, weight) in zip(axes, (("with potential", 2.0), ("without", 0.0)
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 2), nn.Linear(2, 3))
     clf = PEMMClassifier(
-        net, potential_weight=weight, rectify=False, dropout=0, callbacks=[("centres", Centres())], random_state=0
+        net, potential_weight=weight, rectify=False, dropout=0, callbacks=[("centers", Centers())], random_state=0
     )
     clf.fit(X, y_noisy)
-    features, way = clf.transform(X), np.stack(clf.history_[:, "centres"])
-    for k, colour in enumerate(classes):
+    features, way = clf.transform(X), np.stack(clf.history_[:, "centers"])
+    for k, color in enumerate(classes):
         for mask, marker in ((~wrong, "o"), (wrong, "x")):
             rows = mask & (y_noisy == k)
-            axis.scatter(*features[rows].T, s=14, color=colour, marker=marker, alpha=0.35, linewidths=0.8)
+            axis.scatter(*features[rows].T, s=14, color=color, marker=marker, alpha=0.35, linewidths=0.8)
         axis.plot(*way[:, k].T, color="black", linewidth=1)
-        axis.scatter(*way[-1, k], s=170, color=colour, edgecolors="black", linewidths=1.5, marker="o", zorder=3)
+        axis.scatter(*way[-1, k], s=170, color=color, edgecolors="black", linewidths=1.5, marker="o", zorder=3)
     axis.scatter(0, 0, s=60, color="black", marker="+", zorder=3)
     apart = np.linalg.norm(clf.centers_, axis=1)
     axis.set_title(f"{name}: {apart.min():.1f} to {apart.max():.1f} from the origin (+)", loc="left", fontsize=12)

@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from robustlabels import ELRClassifier, LabelReport, fit_recorded
-from robustlabels.displays import DatasetMapDisplay, LearningCurvesDisplay
 from robustlabels.noise import AsymmetricNoise
+from robustlabels.report.displays import DatasetMapDisplay, LearningCurvesDisplay
 
 # %%
 # People mistake a 9 for a 4 and a 7 for a 1, not a 0 for a 1. Of such digits, 4 in 10 have the wrong label here.

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from robustlabels import CrossEntropyClassifier, SANMClassifier
-from robustlabels.masking import activation, adversarial_mask
+from robustlabels.methods.sanm_masking import activation, adversarial_mask
 from robustlabels.modules import watching
 from robustlabels.noise import SymmetricNoise
 
@@ -78,12 +78,12 @@ out = adversarial_mask(x, feature_map, given, quality, generator=torch.Generator
 # the least activated one, and the label before and after. The doubted label loses a larger patch and three times the
 # mass: there is little left worth remembering.
 
-orange, blue, grey = "#d55e00", "#0072b2", "#bbbbbb"
+orange, blue, gray = "#d55e00", "#0072b2", "#bbbbbb"
 fig, axes = plt.subplots(2, 5, figsize=(11, 4.9), width_ratios=[1, 1, 1, 1, 1.7], layout="constrained")
 titles = ("the image", "where it looks", "peak masked", "least masked", "the label, modulated")
 for title, axis in zip(titles, axes[0], strict=True):
     axis.set_title(title, fontsize=11, loc="left")
-for i, (axis_row, colour) in enumerate(zip(axes, (blue, orange), strict=True)):
+for i, (axis_row, color) in enumerate(zip(axes, (blue, orange), strict=True)):
     label = y_noisy[rows[i]]
     pictures = [x[i, 0], x[i, 0], out.views[0][i, 0], out.views[1][i, 0]]
     for picture, axis in zip(pictures, axis_row, strict=False):
@@ -94,17 +94,15 @@ for i, (axis_row, colour) in enumerate(zip(axes, (blue, orange), strict=True)):
     for view, axis in enumerate(axis_row[2:4]):
         box = out.masks[view][i, 0].nonzero()
         (top, left), (bottom, right) = (v.tolist() for v in (box.min(0).values, box.max(0).values))
-        frame = plt.Rectangle(
-            (left - 0.5, top - 0.5), right - left + 1, bottom - top + 1, fill=False, lw=2.5, ec=colour
-        )
+        frame = plt.Rectangle((left - 0.5, top - 0.5), right - left + 1, bottom - top + 1, fill=False, lw=2.5, ec=color)
         axis.add_patch(frame)
     state = "right" if label == digit else "wrong"
-    axis_row[0].set_ylabel(f"label {label}: {state}\nquality {quality[i]:.2f}", fontsize=11, color=colour)
+    axis_row[0].set_ylabel(f"label {label}: {state}\nquality {quality[i]:.2f}", fontsize=11, color=color)
     bars = axis_row[4]
-    bars.bar(range(10), given[i], color=grey, width=0.85, label="given")
-    bars.bar(range(10), out.target[i], color=colour, width=0.55, label="modulated")
+    bars.bar(range(10), given[i], color=gray, width=0.85, label="given")
+    bars.bar(range(10), out.target[i], color=color, width=0.55, label="modulated")
     bars.annotate(
-        f"{out.target[i, label]:.2f}", (label, 1.0), (0, 2), textcoords="offset points", ha="center", color=colour
+        f"{out.target[i, label]:.2f}", (label, 1.0), (0, 2), textcoords="offset points", ha="center", color=color
     )
     bars.set(xticks=range(10), yticks=[0, 0.5, 1], ylim=(0, 1.45))
     bars.legend(frameon=False, fontsize=9, loc="upper left", ncols=2)

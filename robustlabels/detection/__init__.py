@@ -14,14 +14,14 @@ from robustlabels.detection.auto import (
     normal_quantiles,
     one_layer,
 )
+from robustlabels.detection.base import N_DIRECTIONS, THRESHOLDS, WIDE, Floats, Ints, NoiseDetector, Verdict
 from robustlabels.detection.confident_learning import ConfidentLearningNoiseDetector
-from robustlabels.detection.contract import N_DIRECTIONS, THRESHOLDS, WIDE, Floats, Ints, NoiseDetector, Verdict
 from robustlabels.detection.ensemble import FLOOR, EnsembleNoiseDetector
 from robustlabels.detection.estimator import EstimatorNoiseDetector
 from robustlabels.detection.influence import InfluenceNoiseDetector
 from robustlabels.detection.knn import KNNNoiseDetector
 from robustlabels.detection.small_loss import SmallLossNoiseDetector
-from robustlabels.dynamics import EARLY
+from robustlabels.training.dynamics import EARLY
 
 __all__ = [
     "EARLY",

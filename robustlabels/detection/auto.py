@@ -1,4 +1,4 @@
-"""The default: a robust network's early beliefs times the vote of the neighbours."""
+"""The default: a robust network's early beliefs times the vote of the neighbors."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import torch
 from scipy.special import ndtri
 from sklearn.utils import check_random_state
 
-from robustlabels import thresholds
-from robustlabels.base import check_number, seeded_clone
-from robustlabels.detection.contract import Floats, Ints, NoiseDetector, Verdict, dense_rows
-from robustlabels.detection.ensemble import FLOOR, geometric_mean, normalised
-from robustlabels.detection.knn import check_backend, neighbours_among, shares, unit_rows, voters
+from robustlabels.detection import thresholds
+from robustlabels.detection.base import Floats, Ints, NoiseDetector, Verdict, dense_rows
+from robustlabels.detection.ensemble import FLOOR, geometric_mean, normalized
+from robustlabels.detection.knn import check_backend, neighbors_among, shares, unit_rows, voters
 from robustlabels.detection.small_loss import mean_of, own_classifier
-from robustlabels.dynamics import fit_watched
-from robustlabels.elr import ELRClassifier
-from robustlabels.functional import count_votes, nearest_neighbours
+from robustlabels.maths.functional import count_votes, nearest_neighbors
+from robustlabels.methods.elr import ELRClassifier
 from robustlabels.modules import MLP
-from robustlabels.net import resolve_device
+from robustlabels.training.dynamics import fit_watched
+from robustlabels.training.meta import seeded_clone
+from robustlabels.training.net import resolve_device
+from robustlabels.training.parameters import check_number
 
 HEAVY = 10.0
 """Excess kurtosis of the median column from which a table is heavy-tailed (normal: 0, exponential: 6)."""
@@ -107,10 +108,10 @@ def canonical_order(X: Floats, y: Ints) -> tuple[Ints, Ints]:
 
 
 class AutoNoiseDetector(NoiseDetector):
-    r"""The default detector: a robust network's early beliefs times the vote of the neighbours.
+    r"""The default detector: a robust network's early beliefs times the vote of the neighbors.
 
     Two experts that fail in different places. The network is :class:`~robustlabels.ELRClassifier`, its belief of a row
-    the softmax of the training steps averaged over epochs and over two seeds. The neighbours vote once, by cosine
+    the softmax of the training steps averaged over epochs and over two seeds. The neighbors vote once, by cosine
     similarity. One setting for all data; no noise rate, no clean labels, no cross-validation.
 
     Parameters
@@ -121,7 +122,7 @@ class AutoNoiseDetector(NoiseDetector):
         Voters. "auto": half the mean size of a class, between 5 and 250.
     prior_exponent : float, default=0.5
         How far beliefs are divided by the frequency of the class. 0.5 helps where errors hide in the frequent label
-        (questions labelled by rules: average precision .43 -> .64 without ``transition_weight``) and hurts where they
+        (questions labeled by rules: average precision .43 -> .64 without ``transition_weight``) and hurts where they
         sit in the rare one (6 % false positives of a binary set: .79 -> .76). Labels alone do not tell which of the two
         holds; 0 is neutral.
     transition_weight : float or "auto", default="auto"
@@ -130,9 +131,9 @@ class AutoNoiseDetector(NoiseDetector):
     n_repeats : int, default=2
         Networks trained, from different seeds.
     backend : {"exact", "bf16", "faiss"}, default="exact"
-        Of the neighbour search: see :func:`~robustlabels.functional.nearest_neighbours`.
+        Of the neighbor search: see :func:`~robustlabels.maths.functional.nearest_neighbors`.
     device : str, default="auto"
-        Of the network, if ``estimator`` is None, and of the neighbour search.
+        Of the network, if ``estimator`` is None, and of the neighbor search.
     random_state : int, RandomState or None, default=None
         Seeds the networks.
     threshold : {"noise_rate", "auto", "quantile", "fdr"} or float, default="noise_rate"
@@ -164,22 +165,22 @@ class AutoNoiseDetector(NoiseDetector):
 
     Notes
     -----
-    With A the network's belief and B the vote, both plus 0.001 and normalised, pi the class frequencies, e the prior
+    With A the network's belief and B the vote, both plus 0.001 and normalized, pi the class frequencies, e the prior
     exponent, T the flips (true class to label) and w the transition weight:
 
     .. math:: P_{ij} \propto \sqrt{A_{ij} B_{ij}}, \qquad Q_{ij} \propto P_{ij} \, \pi_j^{-e} \, T_{j \tilde y_i}^w,
               \qquad \text{score}_i = 1 - Q_{i \tilde y_i}
 
-    T is fitted (:func:`~robustlabels.thresholds.fit_transition_model`) to the beliefs of the first 12 % of the epochs,
-    on the rows where they name the same class as the vote, and :math:`w = (1 - u)^2` with the uniform share u of T
-    (:func:`~robustlabels.thresholds.uniform_share`).
+    T is fitted (:func:`~robustlabels.detection.thresholds.fit_transition_model`) to the beliefs of the first 12 % of
+    the epochs, on the rows where they name the same class as the vote, and :math:`w = (1 - u)^2` with the uniform share
+    u of T (:func:`~robustlabels.detection.thresholds.uniform_share`).
 
     Tables: columns are brought to normal quantiles if the median column has an excess kurtosis above 10; the
-    network sees them standardised, with small ones kept small, and has one hidden layer of 256 units; lambda is 3,
+    network sees them standardized, with small ones kept small, and has one hidden layer of 256 units; lambda is 3,
     beta 0.7, 25 epochs at batches of n / 20, at least 16 and at most 128. Rows are trained on in an order of their
     own, so that scores do not depend on the order they come in, nor on the names of classes. Images, files, lazy
     views and whole numbers for an ``estimator`` with ``dtype=None``: the classifier's own network, whose features
-    the neighbours are found in. A CSR matrix becomes dense, above 512 columns by its 256 leading singular
+    the neighbors are found in. A CSR matrix becomes dense, above 512 columns by its 256 leading singular
     directions.
 
     Rows unlike all others are a blind spot: nothing contradicts their label, which the network learns at once, whatever
@@ -255,7 +256,7 @@ class AutoNoiseDetector(NoiseDetector):
     # --- tables
 
     def _prepare(self, X: Floats, *, reset: bool) -> tuple[Floats, Floats]:
-        """What the neighbours are found in, and what the network sees."""
+        """What the neighbors are found in, and what the network sees."""
         if reset:
             self.heavy_tailed_ = is_heavy_tailed(X)
             if self.heavy_tailed_:
@@ -302,7 +303,7 @@ class AutoNoiseDetector(NoiseDetector):
         device = resolve_device(self.device)
         unit = unit_rows(near if self._is_table else self._network_features(seen), device)
         given = torch.from_numpy(labels).to(device)
-        b = shares(count_votes(nearest_neighbours(unit, self.n_neighbors_, backend=self.backend), given, n_classes))
+        b = shares(count_votes(nearest_neighbors(unit, self.n_neighbors_, backend=self.backend), given, n_classes))
         self._rows, self._votes, self._order = unit.cpu(), given.cpu(), order
 
         self._prior = np.bincount(labels, minlength=n_classes) / n
@@ -334,7 +335,7 @@ class AutoNoiseDetector(NoiseDetector):
         q = posterior * self._prior**-self.prior_exponent
         if self.transition_weight_ > 0:
             q *= (0.98 * self._flips + 0.02 / len(self._flips)).T[y] ** self.transition_weight_
-        return 1 - normalised(q)[np.arange(len(y)), y]
+        return 1 - normalized(q)[np.arange(len(y)), y]
 
     # --- new rows
 
@@ -346,7 +347,7 @@ class AutoNoiseDetector(NoiseDetector):
             near, seen = self._prepare(X, reset=False)
         a = np.mean([clf.predict_proba(seen) for clf in self.estimators_], axis=0)
         unit = unit_rows(near if self._is_table else self._network_features(seen), "cpu")
-        b = shares(count_votes(neighbours_among(unit, self._rows, self.n_neighbors_), self._votes, a.shape[1]))
+        b = shares(count_votes(neighbors_among(unit, self._rows, self.n_neighbors_), self._votes, a.shape[1]))
         return geometric_mean([a, b])
 
     def _posterior(self, X: Any) -> Floats:

@@ -15,9 +15,12 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from robustlabels import confident, inputs
-from robustlabels.base import check_number, seeded_clone, take_rows
-from robustlabels.detection.contract import Floats, Ints, NoiseDetector, Verdict
+from robustlabels.detection.base import Floats, Ints, NoiseDetector, Verdict
+from robustlabels.maths import confident_joint as confident
+from robustlabels.training import inputs
+from robustlabels.training.inputs import take_rows
+from robustlabels.training.meta import seeded_clone
+from robustlabels.training.parameters import check_number
 
 
 class ConfidentLearningNoiseDetector(NoiseDetector):
@@ -27,15 +30,15 @@ class ConfidentLearningNoiseDetector(NoiseDetector):
     ----------
     estimator : classifier or None, default=None
         Any scikit-learn classifier with ``predict_proba``; cloned and fitted once a fold. None means logistic
-        regression on standardised columns.
+        regression on standardized columns.
     cv : int, splitter or iterable, default=5
         Folds; every row has to be in one test fold. An int shuffles and stratifies.
     quality : {"self_confidence", "normalized_margin", "confidence_weighted_entropy"}, default="self_confidence"
-        ``noise_scores_`` is one minus this :func:`~robustlabels.confident.label_quality`.
+        ``noise_scores_`` is one minus this :func:`~robustlabels.maths.confident_joint.label_quality`.
     adjusted : bool, default=False
         Adjust the probabilities for unbalanced classes before scoring.
     filter_by : str, default="prune_by_noise_rate"
-        Which rows ``label_issues_`` flags: see :func:`~robustlabels.confident.find_label_issues`.
+        Which rows ``label_issues_`` flags: see :func:`~robustlabels.maths.confident_joint.find_label_issues`.
     n_jobs : int or None, default=None
         Folds fitted at once.
     random_state : int, RandomState or None, default=None
@@ -67,7 +70,7 @@ class ConfidentLearningNoiseDetector(NoiseDetector):
     -----
     X goes to the classifier as it is, in any container: texts, files, columns of text, missing values and the like are
     the classifier's, or its Pipeline's, to deal with. For probabilities you have already, call the functions of
-    :mod:`robustlabels.confident`.
+    :mod:`robustlabels.maths.confident_joint`.
 
     References
     ----------

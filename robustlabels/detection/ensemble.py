@@ -8,11 +8,11 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils import check_random_state
 
-from robustlabels.base import seeded_clone
+from robustlabels.detection.base import Floats, Ints, NoiseDetector, Verdict
 from robustlabels.detection.confident_learning import ConfidentLearningNoiseDetector
-from robustlabels.detection.contract import Floats, Ints, NoiseDetector, Verdict
 from robustlabels.detection.knn import KNNNoiseDetector
 from robustlabels.detection.small_loss import SmallLossNoiseDetector
+from robustlabels.training.meta import seeded_clone
 
 FLOOR = 1e-3
 """Added to every belief before beliefs are multiplied: no expert rules a class out alone."""
@@ -27,7 +27,7 @@ class EnsembleNoiseDetector(NoiseDetector):
         Names and detectors; cloned. A detector is set to another one, or its parameters, by its name, as in a
         ``VotingClassifier``. None means k-NN, small loss and confident learning.
     combine : {"posterior", "rank"}, default="posterior"
-        "posterior": the geometric mean of their posteriors, renormalised. "rank": the mean of the ranks of their
+        "posterior": the geometric mean of their posteriors, renormalized. "rank": the mean of the ranks of their
         scores, for detectors whose scores cannot be compared.
     random_state : int, RandomState or None, default=None
         Seeds the detectors where their own ``random_state`` is None.
@@ -182,10 +182,10 @@ def _ranked(scores: Floats, among: Floats) -> Floats:
 
 def geometric_mean(beliefs: Sequence[Floats]) -> Floats:
     """Geometric mean of floored beliefs (n, n_classes), rows summing to one."""
-    mean = np.exp(np.mean([np.log(normalised(belief + FLOOR)) for belief in beliefs], axis=0))
-    return normalised(mean)
+    mean = np.exp(np.mean([np.log(normalized(belief + FLOOR)) for belief in beliefs], axis=0))
+    return normalized(mean)
 
 
-def normalised(rows: Floats) -> Floats:
+def normalized(rows: Floats) -> Floats:
     """Rows (n, n_classes) summing to one."""
     return rows / rows.sum(1, keepdims=True)

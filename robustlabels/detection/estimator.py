@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from robustlabels.base import BaseNoisyLabelClassifier
-from robustlabels.detection.contract import Floats, Ints, NoiseDetector, Verdict, dense_rows, fitted
-from robustlabels.elr import ELRClassifier
+from robustlabels.detection.base import Floats, Ints, NoiseDetector, Verdict, dense_rows, fitted
+from robustlabels.methods.elr import ELRClassifier
+from robustlabels.training.base import BaseNoisyLabelClassifier
 
 
 class EstimatorNoiseDetector(NoiseDetector):

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from robustlabels import thresholds
-from robustlabels.base import check_number
-from robustlabels.detection.contract import Floats, Ints, NoiseDetector, Verdict, dense_rows, fitted
-from robustlabels.influence import (
+from robustlabels.detection import thresholds
+from robustlabels.detection.base import Floats, Ints, NoiseDetector, Verdict, dense_rows, fitted
+from robustlabels.maths.influence_functions import (
     curvature,
     data_influence,
     influence_outliers,
     influence_scores,
     model_influence,
 )
+from robustlabels.training.parameters import check_number
 
 
 class InfluenceNoiseDetector(NoiseDetector):
@@ -31,9 +31,9 @@ class InfluenceNoiseDetector(NoiseDetector):
     estimator : classifier with ``transform`` or None, default=None
         Whose features are taken: cloned and fitted, or as it is in a ``FrozenEstimator``. None takes X itself.
     damping : float or "auto", default="auto"
-        The ridge, on standardised features. "auto": 0.1, more where there are fewer rows than features.
+        The ridge, on standardized features. "auto": 0.1, more where there are fewer rows than features.
     backend : {"auto", "exact", "kfac", "factored", "representer"}, default="auto"
-        Of the inverse Hessian: see :func:`~robustlabels.influence.curvature`.
+        Of the inverse Hessian: see :func:`~robustlabels.maths.influence_functions.curvature`.
     data_weight : float, default=0.5
         Share of the harm to other rows in the score; 0 leaves the influence on the model.
     max_reference : int, default=2000

@@ -1,4 +1,4 @@
-"""The neighbours' vote on every label."""
+"""The neighbors' vote on every label."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustlabels import inputs
-from robustlabels.base import check_number
-from robustlabels.detection.contract import Floats, Ints, NoiseDetector, Verdict
-from robustlabels.functional import count_votes, most_votes, nearest_neighbours
-from robustlabels.moit import default_n_neighbors
-from robustlabels.net import resolve_device
+from robustlabels.detection.base import Floats, Ints, NoiseDetector, Verdict
+from robustlabels.maths.functional import count_votes, default_n_neighbors, most_votes, nearest_neighbors
+from robustlabels.training import inputs
+from robustlabels.training.net import resolve_device
+from robustlabels.training.parameters import check_number
 
 
 def unit_rows(X: Any, device: str) -> Any:
@@ -28,7 +27,7 @@ def unit_rows(X: Any, device: str) -> Any:
     return F.normalize(rows.to(device), dim=1)
 
 
-def neighbours_among(queries: Any, rows: Any, k: int, *, themselves: bool = False) -> Tensor:
+def neighbors_among(queries: Any, rows: Any, k: int, *, themselves: bool = False) -> Tensor:
     """The k of ``rows`` most similar to each query (n_queries, k), itself excluded where they are the same rows."""
     n, sparse = rows.shape[0], scipy.sparse.issparse(rows)
     step = max(1, (16 << 20) // n)
@@ -50,10 +49,10 @@ def shares(counts: Tensor) -> Floats:
 
 
 def voters(n_neighbors: Any, n: int, n_classes: int) -> int:
-    """Number of neighbours that vote on each of ``n`` rows."""
+    """Number of neighbors that vote on each of ``n`` rows."""
     if n_neighbors == "auto":
         if n < 2:
-            raise ValueError(f"n_samples={n} is too few for neighbours to vote; 2 rows are needed.")
+            raise ValueError(f"n_samples={n} is too few for neighbors to vote; 2 rows are needed.")
         return default_n_neighbors(n, n_classes)
     check_number("n_neighbors", n_neighbors, 1, integer=True)
     if n_neighbors >= n:
@@ -62,25 +61,25 @@ def voters(n_neighbors: Any, n: int, n_classes: int) -> int:
 
 
 def check_backend(backend: str) -> None:
-    """Raise for a neighbour search that there is none of."""
+    """Raise for a neighbor search that there is none of."""
     if backend not in ("exact", "bf16", "faiss"):
         raise ValueError(f"backend must be 'exact', 'bf16' or 'faiss', got {backend!r}.")
 
 
 class KNNNoiseDetector(NoiseDetector):
-    """The neighbours vote on every label: MOIT's detector, on any features.
+    """The neighbors vote on every label: MOIT's detector, on any features.
 
-    Neighbours are found by cosine similarity on X as it is: scale columns of a table first, in a Pipeline.
+    Neighbors are found by cosine similarity on X as it is: scale columns of a table first, in a Pipeline.
 
     Parameters
     ----------
     n_neighbors : int or "auto", default="auto"
         "auto": half the mean size of a class, between 5 and 250.
     n_passes : {1, 2}, default=2
-        In a second vote the neighbours vote with the labels that the first vote gave them (eq. 6-8 of MOIT), which
+        In a second vote the neighbors vote with the labels that the first vote gave them (eq. 6-8 of MOIT), which
         corrects most of their own wrong labels.
     backend : {"exact", "bf16", "faiss"}, default="exact"
-        Of the neighbour search: see :func:`~robustlabels.functional.nearest_neighbours`. A CSR matrix is searched
+        Of the neighbor search: see :func:`~robustlabels.maths.functional.nearest_neighbors`. A CSR matrix is searched
         exactly.
     device : str, default="auto"
         Where it runs.
@@ -102,7 +101,7 @@ class KNNNoiseDetector(NoiseDetector):
     Notes
     -----
     A row does not vote on itself. The noise rate is estimated from the first vote, since in the second one a row's
-    label has passed through its neighbours. Time and memory for n rows of d columns: n^2 d operations, in blocks.
+    label has passed through its neighbors. Time and memory for n rows of d columns: n^2 d operations, in blocks.
 
     References
     ----------
@@ -158,13 +157,13 @@ class KNNNoiseDetector(NoiseDetector):
         device = "cpu" if scipy.sparse.issparse(X) else resolve_device(self.device)
         rows, labels = unit_rows(X, device), torch.from_numpy(y).to(device)
         if isinstance(rows, Tensor):
-            neighbours = nearest_neighbours(rows, self.n_neighbors_, backend=self.backend)
+            neighbors = nearest_neighbors(rows, self.n_neighbors_, backend=self.backend)
         else:
-            neighbours = neighbours_among(rows, rows, self.n_neighbors_, themselves=True)
-        first = counts = count_votes(neighbours, labels, n_classes)
+            neighbors = neighbors_among(rows, rows, self.n_neighbors_, themselves=True)
+        first = counts = count_votes(neighbors, labels, n_classes)
         if self.n_passes == 2:
             labels = most_votes(first)
-            counts = count_votes(neighbours, labels, n_classes)
+            counts = count_votes(neighbors, labels, n_classes)
         self._rows = rows.cpu() if isinstance(rows, Tensor) else rows
         self._labels = labels.cpu()
         return Verdict(shares(counts), belief=None if self.n_passes == 1 else shares(first))
@@ -172,5 +171,5 @@ class KNNNoiseDetector(NoiseDetector):
     def _posterior(self, X: Any) -> Floats:
         if scipy.sparse.issparse(X) != scipy.sparse.issparse(self._rows):
             X = X.toarray() if scipy.sparse.issparse(X) else scipy.sparse.csr_matrix(X)
-        neighbours = neighbours_among(unit_rows(X, "cpu"), self._rows, self.n_neighbors_)
-        return shares(count_votes(neighbours, self._labels, len(self.classes_)))
+        neighbors = neighbors_among(unit_rows(X, "cpu"), self._rows, self.n_neighbors_)
+        return shares(count_votes(neighbors, self._labels, len(self.classes_)))

@@ -9,11 +9,12 @@ import torch
 from scipy.special import expit
 from sklearn.utils import check_random_state
 
-from robustlabels import thresholds
-from robustlabels.base import BaseNoisyLabelClassifier, seeded_clone
-from robustlabels.detection.contract import Floats, Ints, NoiseDetector, Verdict, dense_rows
-from robustlabels.dynamics import Dynamics, fit_watched
-from robustlabels.elr import ELRClassifier
+from robustlabels.detection import thresholds
+from robustlabels.detection.base import Floats, Ints, NoiseDetector, Verdict, dense_rows
+from robustlabels.methods.elr import ELRClassifier
+from robustlabels.training.base import BaseNoisyLabelClassifier
+from robustlabels.training.dynamics import Dynamics, fit_watched
+from robustlabels.training.meta import seeded_clone
 
 
 def own_classifier(estimator: Any, detector: str) -> BaseNoisyLabelClassifier:

@@ -1,4 +1,4 @@
-"""What a network ends with: class centres, or a wrapper that makes one column per class of what it returns."""
+"""What a network ends with: class centers, or a wrapper that makes one column per class of what it returns."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from robustlabels.functional import squared_distances
+from robustlabels.maths.functional import squared_distances
 
 
 class LogitsOf(nn.Module):
@@ -56,11 +56,11 @@ class TwoLogits(nn.Module):
 
 
 class DistanceHead(nn.Linear):
-    """Last layer whose logits are negative squared distances to learned class centres.
+    """Last layer whose logits are negative squared distances to learned class centers.
 
-    Of features u and centres c_k, z_k = -gamma ||u - c_k||^2 (+ log prior_k): the softmax is the posterior of a mixture
+    Of features u and centers c_k, z_k = -gamma ||u - c_k||^2 (+ log prior_k): the softmax is the posterior of a mixture
     of Gaussians N(c_k, I / (2 gamma)). It is the linear layer of weight 2 gamma c_k and bias -gamma ||c_k||^2, so it
-    tells apart what a linear layer does; what changes is the geometry that losses on distances act in. Centres start as
+    tells apart what a linear layer does; what changes is the geometry that losses on distances act in. Centers start as
     the weights of an ``nn.Linear`` do, at a norm of about 0.58 and 0.82 from each other, and are trained like them.
 
     Distances are exact in float32 whatever precision the rest of the network runs in.
@@ -75,12 +75,12 @@ class DistanceHead(nn.Linear):
     prior_at_test : bool, default=True
         False adds them in training mode only: what is predicted then weighs all classes alike.
     device, dtype
-        Of the centres.
+        Of the centers.
 
     Attributes
     ----------
     weight : Parameter of shape (n_classes, in_features)
-        The centres.
+        The centers.
 
     References
     ----------
@@ -122,7 +122,7 @@ class DistanceHead(nn.Linear):
         self.register_buffer("log_prior", None if prior is None else torch.log(prior))
 
     def distances(self, features: Tensor) -> Tensor:
-        """Squared distances (..., n_classes) of features (..., in_features) to the centres."""
+        """Squared distances (..., n_classes) of features (..., in_features) to the centers."""
         rows = features.reshape(-1, self.in_features)
         return squared_distances(rows, self.weight).view(*features.shape[:-1], self.out_features)
 

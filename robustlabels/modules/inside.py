@@ -171,7 +171,7 @@ def evaluating(module: Any) -> Iterator[None]:
 
 
 def eval_forward(module: nn.Module, x: Tensor) -> Any:
-    """``module(x)`` in eval mode, leaving no trace but materialised lazy layers."""
+    """``module(x)`` in eval mode, leaving no trace but materialized lazy layers."""
     lazy = any(is_lazy(p) for p in [*module.parameters(), *module.buffers()])
     # A lazy layer that drew from a fork would give two networks the same weights.
     fork = torch.random.fork_rng(devices=[x.device] if x.is_cuda else [], enabled=not lazy)

@@ -1,6 +1,6 @@
 """The preset networks: perceptron, small convolutional networks, ResNets.
 
-Each takes float rows, standardises them itself (the statistics are buffers: they travel with the weights) and returns
+Each takes float rows, standardizes them itself (the statistics are buffers: they travel with the weights) and returns
 logits.
 """
 
@@ -43,7 +43,7 @@ class Standardize(nn.Module):
         self.register_buffer("std", torch.where(std.isfinite() & (std != 0), std, 1.0))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Standardise `x` of shape (b, d) or (b, c, h, w)."""
+        """Standardize `x` of shape (b, d) or (b, c, h, w)."""
         ones = (1,) * (x.ndim - 2)
         mean, std = (s.view(-1, *ones) if s.ndim == 1 else s for s in (self.mean, self.std))  # (d,) or (c, 1, 1)
         return (x - mean) / std
@@ -54,7 +54,7 @@ class Standardize(nn.Module):
 
 
 class Preset(nn.Module):
-    """A network that standardises its own input."""
+    """A network that standardizes its own input."""
 
     needs_images: ClassVar[bool] = False
 
@@ -69,7 +69,7 @@ class Preset(nn.Module):
 
 
 class _BatchNorm1d(nn.BatchNorm1d):
-    """Batch normalisation that takes a training batch of one row: it has no spread, so the running statistics serve."""
+    """Batch normalization that takes a training batch of one row: it has no spread, so the running statistics serve."""
 
     def forward(self, x: Tensor) -> Tensor:
         if len(x) > 1:
@@ -78,7 +78,7 @@ class _BatchNorm1d(nn.BatchNorm1d):
 
 
 class MLP(Preset):
-    """Multi-layer perceptron with batch normalisation; rows of any shape are flattened.
+    """Multi-layer perceptron with batch normalization; rows of any shape are flattened.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class MLP(Preset):
     dropout : float, default=0.0
         Share of hidden units dropped while training.
     mean, std : array-like, default=None
-        Standardise the input with these.
+        Standardize the input with these.
 
     Examples
     --------
@@ -182,7 +182,7 @@ class SmallConvNet(Preset):
     Parameters
     ----------
     in_channels : int
-        Colour channels.
+        Color channels.
     n_classes : int
         Columns of the output.
     width : int, default=32
@@ -190,7 +190,7 @@ class SmallConvNet(Preset):
     image_size : int or (int, int), default=32
         The stem halves images of 16 px and more. Other sizes than this one work too.
     mean, std : array-like of shape (in_channels,), default=None
-        Standardise the input with these.
+        Standardize the input with these.
 
     Examples
     --------
@@ -233,7 +233,7 @@ class SixConvNet(Preset):
     Parameters
     ----------
     in_channels : int
-        Colour channels.
+        Color channels.
     n_classes : int
         Columns of the output.
     width : int, default=64
@@ -243,7 +243,7 @@ class SixConvNet(Preset):
     image_size : int or (int, int), default=32
         Of all images, from 8 px on: the convolutions' output is flattened.
     mean, std : array-like of shape (in_channels,), default=None
-        Standardise the input with these.
+        Standardize the input with these.
     """
 
     needs_images = True
@@ -282,13 +282,13 @@ class FastConvNet(Preset):
 
     Its shape is that of Jordan's airbench. There the first layer holds the principal components of the training
     images' 2x2 patches, whitened. Here it holds the means and differences of a patch's pixels and channels, which is
-    about what these are for photographs, and a batch normalisation scales each to unit variance: nothing has to be
+    about what these are for photographs, and a batch normalization scales each to unit variance: nothing has to be
     known of the data. Both signs of each go on. The other convolutions start by passing their input through.
 
     Parameters
     ----------
     in_channels : int
-        Colour channels.
+        Color channels.
     n_classes : int
         Columns of the output.
     width : int, default=64
@@ -296,7 +296,7 @@ class FastConvNet(Preset):
     image_size : int or (int, int), default=32
         Ignored: images of any size work.
     mean, std : array-like of shape (in_channels,), default=None
-        Standardise the input with these.
+        Standardize the input with these.
 
     References
     ----------
@@ -403,7 +403,7 @@ class ResNet18(_ResNet):
     Parameters
     ----------
     in_channels : int
-        Colour channels.
+        Color channels.
     n_classes : int
         Columns of the output.
     stem : {"auto", "cifar", "imagenet"}, default="auto"
@@ -414,7 +414,7 @@ class ResNet18(_ResNet):
     image_size : int or (int, int), default=32
         What "auto" looks at; images of other sizes work too.
     mean, std : array-like of shape (in_channels,), default=None
-        Standardise the input with these.
+        Standardize the input with these.
     """
 
     depths = (2, 2, 2, 2)
@@ -426,7 +426,7 @@ class ResNet34(_ResNet):
     Parameters
     ----------
     in_channels : int
-        Colour channels.
+        Color channels.
     n_classes : int
         Columns of the output.
     stem : {"auto", "cifar", "imagenet"}, default="auto"
@@ -437,7 +437,7 @@ class ResNet34(_ResNet):
     image_size : int or (int, int), default=32
         What "auto" looks at; images of other sizes work too.
     mean, std : array-like of shape (in_channels,), default=None
-        Standardise the input with these.
+        Standardize the input with these.
     """
 
     depths = (3, 4, 6, 3)
@@ -449,7 +449,7 @@ class PreActResNet18(_ResNet):
     Parameters
     ----------
     in_channels : int
-        Colour channels.
+        Color channels.
     n_classes : int
         Columns of the output.
     stem : {"auto", "cifar", "imagenet"}, default="auto"
@@ -460,7 +460,7 @@ class PreActResNet18(_ResNet):
     image_size : int or (int, int), default=32
         What "auto" looks at; images of other sizes work too.
     mean, std : array-like of shape (in_channels,), default=None
-        Standardise the input with these.
+        Standardize the input with these.
     """
 
     block = _PreActBlock

@@ -1,0 +1,1 @@
+"""Studies: which setting is better, and whether a claim of the documentation holds."""

@@ -1,0 +1,34 @@
+"""Suites: what one command runs, by name."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Suite(NamedTuple):
+    """What one command runs: arguments of :func:`~robustlabels.comparison.run_benchmark`.
+
+    Attributes
+    ----------
+    title : str
+    data : tuple of str
+    noise : tuple of str or None
+    seeds : int
+    """
+
+    title: str
+    data: tuple[str, ...]
+    noise: tuple[str, ...] | None = None
+    seeds: int = 3
+
+
+CORE = ("digits", "wrench_trec", "noisyag_news", "jira_defects_dev", "cifar10_feats")
+
+SUITES: dict[str, Suite] = {
+    "smoke": Suite("does everything run? digits, 40 % wrong, one seed, every method", ("digits",), ("sym40",), 1),
+    "core": Suite("five sets, four of them with real noise, three seeds", CORE),
+    "pixels": Suite(
+        "images as pixels, three seeds; hours, so stop and go on as you like", ("fashion_mnist", "cifar10")
+    ),
+}
+"""Suites by name. The full-size one for a GPU is ``benchmarks/cifar10.py`` of the source."""

@@ -1,0 +1,841 @@
+"""Self-supervised adversarial noisy masking (SANM): a plug around any classifier of this package.
+
+Tu, Zhang, Li, Liu, Li, Zhang, Wang, Wang, Zhao, "Learning with Noisy Labels via Self-Supervised Adversarial Noisy
+Masking", CVPR 2023, arXiv 2302.06805. A network that learns wrong labels by heart learns wrong places as well: it looks
+where no clean-trained network looks. SANM takes away the patch it looks at most, a larger one the less the label is
+trusted, and as much of the label's mass, so that neither is worth remembering. A small linear decoder reconstructs the
+unmasked input from the features of the masked one, a task without labels.
+
+The equations and their functions are in ``masking.py``. Here are the objective around the host's, which remembers the
+quality of each label, and the estimator around the host. A comment says where they differ from the authors' code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from torch import Tensor, nn
+
+from robustlabels.maths.functional import clean_probability, soft_cross_entropy, unit_scaled
+from robustlabels.methods.baselines import CrossEntropyClassifier
+from robustlabels.methods.dividemix import DivideMixClassifier
+from robustlabels.methods.sanm_masking import (
+    CHOICES,
+    MILD,
+    STRONG,
+    MaskOutput,
+    activation,
+    adversarial_mask,
+    check_choice,
+    column_masks,
+    extremes,
+    make_decoder,
+    modulated,
+    patch_mask,
+    patch_sides,
+    reconstruction_loss,
+)
+from robustlabels.modules import Call, Standardize, evaluating, find_feature_map, find_head, members, watching
+from robustlabels.training import inputs
+from robustlabels.training.base import BaseNoisyLabelClassifier
+from robustlabels.training.meta import BaseMetaClassifier, fit_parameters, routing
+from robustlabels.training.objective import Batch, Model, Objective, ObjectiveWrapper, innermost
+from robustlabels.training.parameters import check_number
+from robustlabels.training.rows import Rows
+
+__all__ = [
+    "CHOICES",
+    "LEAST_ROWS",
+    "MILD",
+    "STRONG",
+    "MaskOutput",
+    "MaskedObjective",
+    "SANMClassifier",
+    "activation",
+    "adversarial_mask",
+    "column_masks",
+    "default_mask",
+    "extremes",
+    "make_decoder",
+    "modulated",
+    "patch_mask",
+    "patch_sides",
+    "reconstruction_loss",
+    "views_of",
+]
+
+LEAST_ROWS = 20
+"""With fewer rows, no mixture is fitted, and every label counts as right."""
+
+
+# --- the plug ---------------------------------------------------------------------------------------------------------
+
+
+class MaskedObjective(ObjectiveWrapper):
+    """An objective around an objective: what the host minimizes, on masked views and modulated targets as well.
+
+    A host with ``pools_views`` asks for the views itself and pools them with its own. Any other host is run as it is,
+    and once more on the masked views in eval mode, and the loss is the mean over plain and masked views. Where the
+    host's own forward saw an unmixed view, its feature map serves; else one more forward is made, in eval mode and
+    without gradient.
+
+    Parameters
+    ----------
+    inner : Objective
+        The host.
+    n_samples : int
+    feature_layer : str or None
+        Dotted name of the layer whose output tells where the network looks. None: gradient times input of the squared
+        features, as for tables.
+    head : str or None, default=None
+        Dotted name of the network's last linear layer, whose input are the features where there is no feature layer.
+    n_members : int, default=1
+        2 for two networks, each of which takes the label quality from its peer.
+    decoders : sequence of nn.Module, default=()
+        One per network; none switches the reconstruction off.
+    reconstruction_weight : float, default=0.02
+    quality : {"auto", "mixture"}, default="auto"
+        Ask the host for the label quality, where it has one; or always fit a mixture to the losses.
+    n_average : int, default=1
+        Epochs over which losses are averaged before the mixture is fitted.
+    warmup : int, default=0
+        Epochs in which there is the host alone.
+    mean, std : float or Tensor of shape (c,), default=0.0, 1.0
+        Statistics of the input's columns or channels: fills and reconstructions are on the standardized scale.
+    **mask
+        Passed on to :func:`~robustlabels.methods.sanm_masking.adversarial_mask`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from robustlabels.modules import MLP
+    >>> from robustlabels.training.objective import Batch, CrossEntropy
+    >>> objective = MaskedObjective(CrossEntropy(), 8, feature_layer=None, mask_ratio=(0.3, 0.3))
+    >>> batch = Batch(torch.randn(8, 4), torch.eye(2).repeat(4, 1), torch.arange(8), torch.ones(8))
+    >>> loss, logits = objective(MLP(4, 2), batch)
+    >>> loss.requires_grad, logits.shape
+    (True, torch.Size([8, 2]))
+    """
+
+    label_quality: Tensor
+    losses: Tensor
+    ratio: Tensor
+
+    def __init__(
+        self,
+        inner: Objective,
+        n_samples: int,
+        *,
+        feature_layer: str | None,
+        head: str | None = None,
+        n_members: int = 1,
+        decoders: Sequence[nn.Module] = (),
+        reconstruction_weight: float = 0.02,
+        quality: str = "auto",
+        n_average: int = 1,
+        warmup: int = 0,
+        mean: float | Tensor = 0.0,
+        std: float | Tensor = 1.0,
+        **mask: Any,
+    ) -> None:
+        super().__init__(inner)
+        self.feature_layer, self.head, self.n_members = feature_layer, head, n_members
+        self.decoders = nn.ModuleList(decoders)
+        self.reconstruction_weight = reconstruction_weight
+        self.quality_source, self.warmup = quality, warmup
+        self.scale = Standardize(mean, std)
+        self.settings = mask
+        self.register_buffer("label_quality", torch.ones(n_members, n_samples))  # as each network sees it
+        self.register_buffer("losses", torch.zeros(n_members, n_average, n_samples))  # scaled, newest last
+        self.register_buffer("ratio", torch.full((n_samples,), -1.0))  # last mask ratio; -1 for rows never masked
+        self.n_scored = 0
+        self.epoch = 0
+        self.pools = innermost(inner).pools_views
+        innermost(inner).plug = self.masked_views
+        self._seen: list[Call] = []  # of the step that is on its way
+        self._made: list[tuple[Tensor, Tensor, int | None]] = []
+
+    # --- one batch
+
+    def forward(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The host's loss on plain and masked views, and the reconstruction's."""
+        member = batch.turn if self.inner.n_turns > 1 and self.n_members > 1 else None
+        try:
+            with watching(model, self.feature_layer, self.head) as self._seen:
+                if self.pools or not self._masks():
+                    loss, logits = self.inner(model, batch)
+                else:
+                    loss, logits = self._twice(model, batch, member)
+                return loss + self._reconstruction(model, member), logits
+        finally:
+            self._seen, self._made = [], []
+
+    def _masks(self) -> bool:
+        return self.training and self.epoch >= self.warmup
+
+    def _twice(self, model: Model, batch: Batch, member: int | None) -> tuple[Tensor, Tensor]:
+        """A host that is run on its own view, then on the masked ones: the mean over all views."""
+        with views_of(innermost(self.inner)) as views:
+            loss, logits = self.inner(model, batch)
+        candidates = [*views, batch.x]
+        x = next((view for view in candidates if self._features(view, member)), candidates[0])
+        out = self._mask(model, x, batch.y, batch.index, member)
+        n = len(out.views)
+        masked = Batch(
+            self._note(x, out.views, member),
+            out.target.repeat(n, 1),
+            batch.index.repeat(n),
+            batch.weight.repeat(n),
+            batch.turn,
+        )
+        with evaluating(self.inner):
+            masked_loss, _ = self.inner(model, masked)
+        return (loss + n * masked_loss) / (1 + n), logits
+
+    def masked_views(
+        self, model: Model, x: Tensor, target: Tensor, index: Tensor, *, member: int | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """What a host that pools views gets from :meth:`~robustlabels.training.objective.Objective.more_views`."""
+        if not self._masks():
+            return []
+        out = self._mask(model, x, target, index, member)
+        self._note(x, out.views, member)
+        return [(view, out.target) for view in out.views]
+
+    def _mask(self, model: Model, x: Tensor, target: Tensor, index: Tensor, member: int | None) -> MaskOutput:
+        quality = self.quality(index, member=member)
+        fill_range = (self.scale.mean, self.scale.mean + self.scale.std)  # 0 and 1 on the standardized scale
+        look = self._look(model, x, member)
+        out = adversarial_mask(x, look, target.detach(), quality, fill_range=fill_range, **self.settings)
+        self.ratio[index] = out.ratio.to(self.ratio.dtype)
+        if self.settings.get("keep_top_class", True):
+            return out
+        positive = out.target.clamp_min(0)  # the authors' code leaves negative entries
+        return out._replace(target=positive / positive.sum(1, keepdim=True))
+
+    def _note(self, x: Tensor, views: list[Tensor], member: int | None) -> Tensor:
+        """All views as one batch, to be reconstructed at the end of the step."""
+        masked = torch.cat(views)
+        self._made.append((x, masked, member))
+        return masked
+
+    # --- where the network looks
+
+    def _features(self, x: Tensor, member: int | None, *, grad: bool = False) -> list[Tensor]:
+        """Features of this very tensor, by each network that saw it; none unless all have that should."""
+        both = member is None and self.n_members > 1
+        wanted: list[int | None] = list(range(self.n_members)) if both else [member]
+        found = {c.member: c.features for c in self._seen if c.x is x and (c.features.requires_grad or not grad)}
+        return [found[m] for m in wanted] if all(m in found for m in wanted) else []
+
+    def _look(self, model: Any, x: Tensor, member: int | None) -> Tensor:
+        """The feature map of a view; of two networks together, both maps, each of norm one."""
+        if self.feature_layer is None:
+            return self._contribution(model, x, member)
+        if not self._features(x, member):
+            with torch.no_grad(), evaluating(model):
+                _answer(model, x, member)
+        maps = [features.detach().float() for features in self._features(x, member)]
+        if len(maps) == 1:
+            return maps[0]
+        return torch.cat([m / m.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, *[1] * (m.ndim - 1)) for m in maps], 1)
+
+    def _contribution(self, model: Any, x: Tensor, member: int | None) -> Tensor:
+        """Gradient times standardized input of the features' energy: what each entry of the input contributes to it."""
+        x = x.detach().requires_grad_()
+        with torch.enable_grad(), evaluating(model), torch.backends.cudnn.flags(enabled=False):
+            _answer(model, x, member)
+            energy = torch.stack([features.float().square().sum() for features in self._features(x, member)]).sum()
+            (gradient,) = torch.autograd.grad(energy, x)
+        return self.scale(x.detach()) * self._std_like(x) * gradient
+
+    def _std_like(self, x: Tensor) -> Tensor:
+        std = self.scale.std
+        return std.view(-1, *[1] * (x.ndim - 2)) if std.ndim else std
+
+    # --- the reconstruction
+
+    def _reconstruction(self, model: Model, member: int | None) -> Tensor | float:
+        """Weighted loss of what the decoders make of the masked views; the target is the unmasked one, standardized."""
+        if not self.decoders:
+            return 0.0
+        if not self._made:  # the fused SGD wants a gradient of every weight in training, from the first step on
+            return 0.0 * sum(p.sum() for decoder in self._decoders_of(member) for p in decoder.parameters())
+        losses = []
+        for x, masked, trained in self._made:
+            if not self._features(masked, trained, grad=True):
+                _answer(model, masked, trained)
+            target = self.scale(x).float()
+            for decoder, features in zip(self._decoders_of(trained), self._features(masked, trained), strict=True):
+                losses.append(reconstruction_loss(decoder(features.float()), target))
+        return self.reconstruction_weight * torch.stack(losses).mean()
+
+    def _decoders_of(self, member: int | None) -> list[nn.Module]:
+        return list(self.decoders) if member is None else [self.decoders[member]]
+
+    # --- label quality
+
+    def on_epoch_begin(self, epoch: int, model: Model, batches: Callable[[], Iterable[Batch]]) -> None:
+        """The host's turn; then, after the warm-up, a mixture on the losses unless the host knows the quality."""
+        super().on_epoch_begin(epoch, model, batches)
+        self.epoch = epoch
+        here = torch.zeros(1, dtype=torch.int64, device=self.label_quality.device)
+        if epoch >= self.warmup and self._host_quality(here, None) is None:
+            self.estimate_quality(model, batches())
+
+    @torch.no_grad()
+    def estimate_quality(self, model: Any, batches: Iterable[Batch]) -> None:
+        """Probability that each given label is right, to each network, by a mixture on the losses of all rows.
+
+        Parameters
+        ----------
+        model : nn.Module
+        batches : iterable of Batch
+            All rows, un-augmented.
+        """
+        with evaluating(model):
+            parts = [(batch.index, self._losses(model, batch)) for batch in batches]
+        if sum(len(index) for index, _ in parts) < LEAST_ROWS:
+            return
+        index, losses = (torch.cat(part) for part in zip(*parts, strict=True))  # (n,), (n, n_members)
+        self.n_scored += 1
+        self.losses.copy_(self.losses.roll(-1, dims=1))
+        for member in range(self.n_members):
+            self.losses[member, -1, index] = unit_scaled(losses[:, member])
+            newest = self.losses[member, -self.n_scored :, index]  # at most as many epochs as are kept
+            self.label_quality[member, index] = clean_probability(newest.mean(0))
+
+    def _losses(self, model: Model, batch: Batch) -> Tensor:
+        which = range(self.n_members) if self.n_members > 1 else [None]
+        losses = [soft_cross_entropy(_answer(model, batch.x, m), batch.y).float() for m in which]
+        return torch.stack(losses, dim=1)  # (b, n_members)
+
+    def _host_quality(self, index: Tensor, member: int | None) -> Tensor | None:
+        return None if self.quality_source == "mixture" else self.inner.quality(index, member=member)
+
+    def quality(self, index: Tensor, *, member: int | None = None) -> Tensor:
+        """The host's label quality, or the mixture's: the peer's for network ``member`` of two, else their mean."""
+        known = self._host_quality(index, member)
+        if known is not None:
+            return known
+        if member is None or self.n_members == 1:
+            return self.label_quality[:, index].mean(0)
+        return self.label_quality[1 - member, index]
+
+    def get_extra_state(self) -> list[int]:
+        """How many epochs' losses were seen."""
+        return [self.n_scored]
+
+    def set_extra_state(self, state: list[int]) -> None:
+        """How many epochs' losses were seen."""
+        (self.n_scored,) = state
+
+
+def _answer(model: Model, x: Tensor, member: int | None = None) -> Tensor:
+    """Logits of a network, or of one of two."""
+    return model(x) if member is None else model(x, member=member)
+
+
+@contextlib.contextmanager
+def views_of(host: Objective) -> Iterator[list[Tensor]]:
+    """Note the views that an objective makes of its batches."""
+    views: list[Tensor] = []
+    make = host.view
+
+    def view(x: Tensor) -> Tensor:
+        views.append(make(x))
+        return views[-1]
+
+    vars(host)["view"] = view  # over the method, on this one object
+    try:
+        yield views
+    finally:
+        del vars(host)["view"]
+
+
+# --- the estimator ----------------------------------------------------------------------------------------------------
+
+
+def default_mask(*, table: bool, corrects_labels: bool) -> tuple[tuple[float, float], float]:
+    """What "auto" stands for: mask ratio and quality weight.
+
+    Examples
+    --------
+    >>> default_mask(table=False, corrects_labels=True)
+    ((0.02, 0.07), 0.03)
+    """
+    return MILD if corrects_labels and not table else STRONG
+
+
+class SANMClassifier(BaseMetaClassifier):
+    """Self-supervised adversarial noisy masking, around any classifier of this package that trains a network.
+
+    Parameters
+    ----------
+    estimator : classifier or None, default=None
+        The host, cloned and trained. None: :class:`~robustlabels.CrossEntropyClassifier`.
+    mask_ratio : pair of float or "auto", default="auto"
+        Between these lies the share that is masked, of the input and of the label's mass, where the label is surely
+        right. "auto": (0.02, 0.07), as published, over a host that corrects labels itself; (0.1, 0.3) over any other,
+        and for tables.
+    quality_weight : float or "auto", default="auto"
+        What is added to it where the label is surely wrong (the paper's gamma). "auto": 0.03 or 0.4, alike.
+    mask_area_scale : float, default=0.5
+        Share of the ratio that each view loses: a half, since there are two.
+    mask_aspect : pair of float, default=(0.8, 1.25)
+        Between these lies the aspect of a patch.
+    n_masks : {1, 2}, default=2
+        Mask the most activated place alone, or also, in a second view, the least activated one.
+    mask_anchor : {"center", "topleft"}, default="center"
+        What of the patch lies on that place.
+    mask_fill : {"auto", "uniform", "zero", "mean", "permute"}, default="auto"
+        What stands in the patch: see :func:`~robustlabels.methods.sanm_masking.adversarial_mask`. "uniform" draws on
+        the standardized scale, as the authors' code does.
+    label_modulation : bool, default=True
+        Take mass from the labels too.
+    keep_top_class : bool, default=True
+        Never so much that another class takes the lead.
+    reconstruction_weight : float, default=0.02
+        Weight of the reconstruction; 0 makes no decoder at all.
+    decoder : "auto", None, nn.Module or callable, default="auto"
+        From features to inputs. "auto": a few linear layers, :func:`~robustlabels.methods.sanm_masking.make_decoder`. A
+        module is copied; a callable is given the shapes of one feature map and of one input. None: no reconstruction.
+    keep_decoder : bool, default=True
+        False throws the decoder away after the fit, and its share of the pickle with it.
+    feature_layer : str, default="auto"
+        Dotted name of the layer that tells where the network looks, in the network alone. "auto": the last one that
+        gives a map of more than one place; for tables, and networks without such a layer, gradient times input of the
+        squared features.
+    quality : {"auto", "mixture"}, default="auto"
+        Label quality from the host where it has one (DivideMix), or always from a mixture on the losses.
+    n_average : int, default=1
+        Epochs over which the losses are averaged for that (the authors: 5 at 90 % noise).
+    clean_threshold : float, default=0.5
+        Rows of a better quality are called clean.
+    warmup : float or int, default=0.1
+        Fraction of the epochs, or epochs, in which the host is alone.
+    random_state : int, RandomState or None, default=None
+        Seeds the host, unless it has a seed of its own.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+        The fitted host.
+    noise_scores_, noise_mask_, noise_rate_, suggested_labels_, suggested_confidence_, transition_matrix_
+        The host's.
+    label_quality_ : ndarray of shape (n_samples,), float32
+        Probability that each label is right, as of the last epoch's beginning; for rows that were never masked, the
+        probability of their label.
+    clean_mask_ : ndarray of shape (n_samples,), bool
+        Whether that exceeds the threshold.
+    mask_ratio_mean_ : float
+        Mean over the rows of the last epoch's ratios; NaN if nothing was masked.
+    decoder_ : nn.Module or None
+        What reconstructs; a list of two for two networks.
+    classes_, n_features_in_, feature_names_in_
+        The host's.
+
+    Notes
+    -----
+    The published numbers are those of a plug in DivideMix, whose labels are corrected already. Over plain cross-entropy
+    the published ratios do next to nothing; hence "auto". Ours as well: patches centered on the peak, no change of the
+    leading class, any number of channels, sequences and tables. :meth:`from_paper` gives the published settings.
+
+    References
+    ----------
+    Tu, Zhang, Li, Liu, Li, Zhang, Wang, Wang, Zhao (CVPR 2023), arXiv 2302.06805, eq. 2, 5, 7, 8 and 10.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from robustlabels import CrossEntropyClassifier, SANMClassifier
+    >>> from robustlabels.noise import SymmetricNoise
+    >>> X, y = load_digits(return_X_y=True)
+    >>> y_noisy = SymmetricNoise(0.4, random_state=0).flip(y)
+    >>> clf = SANMClassifier(CrossEntropyClassifier(max_epochs=15), random_state=0).fit(X, y_noisy)
+    >>> clf.score(X, y) > 0.8
+    True
+    """
+
+    _PAPER: ClassVar[dict[str, dict[str, Any]]] = {  # the scripts at the repository's head
+        "cifar10": {"warmup": 10},
+        "cifar100": {"warmup": 20},
+        "clothing1m": {
+            "warmup": 1,
+            "mask_ratio": (0.06, 0.13),
+            "quality_weight": 0.1,
+            "mask_area_scale": 1.0,
+            "reconstruction_weight": 0.3,
+        },
+    }
+    _PAPER_COMMON: ClassVar[dict[str, Any]] = {
+        "mask_ratio": MILD[0],
+        "quality_weight": MILD[1],
+        "mask_area_scale": 0.5,
+        "reconstruction_weight": 0.02,
+        "mask_anchor": "topleft",
+        "keep_top_class": False,
+    }
+    _PAPER_HOST: ClassVar[dict[str, dict[str, Any]]] = {
+        "cifar10": {"max_epochs": 361, "warmup": 10},
+        "cifar100": {"max_epochs": 361, "warmup": 20},
+        "clothing1m": {
+            "module": "auto",
+            "max_epochs": 81,
+            "warmup": 1,
+            "batch_size": 16,
+            "lr": 9e-4,
+            "lr_schedule": {40: 0.1},
+            "optimizer__weight_decay": 1e-3,
+            "lambda_u": 0.0,
+            "mixup_alpha": 0.5,
+        },
+    }
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        mask_ratio: Any = "auto",
+        quality_weight: float | str = "auto",
+        mask_area_scale: float = 0.5,
+        mask_aspect: tuple[float, float] = (0.8, 1.25),
+        n_masks: int = 2,
+        mask_anchor: str = "center",
+        mask_fill: str = "auto",
+        label_modulation: bool = True,
+        keep_top_class: bool = True,
+        reconstruction_weight: float = 0.02,
+        decoder: Any = "auto",
+        keep_decoder: bool = True,
+        feature_layer: str = "auto",
+        quality: str = "auto",
+        n_average: int = 1,
+        clean_threshold: float = 0.5,
+        warmup: float = 0.1,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(estimator)
+        self.mask_ratio = mask_ratio
+        self.quality_weight = quality_weight
+        self.mask_area_scale = mask_area_scale
+        self.mask_aspect = mask_aspect
+        self.n_masks = n_masks
+        self.mask_anchor = mask_anchor
+        self.mask_fill = mask_fill
+        self.label_modulation = label_modulation
+        self.keep_top_class = keep_top_class
+        self.reconstruction_weight = reconstruction_weight
+        self.decoder = decoder
+        self.keep_decoder = keep_decoder
+        self.feature_layer = feature_layer
+        self.quality = quality
+        self.n_average = n_average
+        self.clean_threshold = clean_threshold
+        self.warmup = warmup
+        self.random_state = random_state
+
+    @classmethod
+    def from_paper(cls, setting: str, estimator: Any = None, **params: Any) -> Self:
+        """The authors' scripts: ratios, weights, warm-up, corner and all.
+
+        Parameters
+        ----------
+        setting : {"cifar10", "cifar100", "clothing1m"}
+            The script of the last is broken (areas of some pixels are added to label entries); its constants are used
+            in the formula of the others.
+        estimator : classifier or None, default=None
+            The host. None: :class:`~robustlabels.DivideMixClassifier` with the scripts' settings. Their network for
+            Clothing1M, a pretrained ResNet-50, is not among the presets: set ``estimator__module``.
+        **params : dict
+            Override any of them.
+
+        Examples
+        --------
+        >>> clf = SANMClassifier.from_paper("clothing1m")
+        >>> clf.mask_ratio, clf.estimator.lr
+        ((0.06, 0.13), 0.0009)
+        """
+        if setting not in cls._PAPER:
+            raise ValueError(f"setting must be one of {', '.join(map(repr, cls._PAPER))}, got {setting!r}.")
+        if estimator is None:
+            estimator = DivideMixClassifier.from_paper("cifar10", **cls._PAPER_HOST[setting])
+        return cls(estimator, **{**cls._PAPER_COMMON, **cls._PAPER[setting], **params})
+
+    def _default(self) -> CrossEntropyClassifier:
+        return CrossEntropyClassifier()
+
+    # --- parameters
+
+    def _check_parameters(self) -> None:
+        if not _is_auto(self.mask_ratio):
+            _check_pair("mask_ratio", self.mask_ratio)
+            for value in self.mask_ratio:
+                check_number("mask_ratio's ends", value, 0, 1, closed="left")
+        if self.quality_weight != "auto":
+            check_number("quality_weight", self.quality_weight, 0, 1, closed="left")
+        _check_pair("mask_aspect", self.mask_aspect)
+        check_number("mask_aspect's ends", self.mask_aspect[0], 0, closed="right")
+        check_number("mask_area_scale", self.mask_area_scale, 0, 1)
+        check_number("reconstruction_weight", self.reconstruction_weight, 0)
+        check_number("n_average", self.n_average, 1, integer=True)
+        check_number("clean_threshold", self.clean_threshold, 0, 1)
+        check_number("warmup", self.warmup, 0)
+        for name in CHOICES:
+            check_choice(name, getattr(self, name))
+        if self.quality not in ("auto", "mixture"):
+            raise ValueError(f"quality must be 'auto' or 'mixture', got {self.quality!r}.")
+        if not (self.decoder is None or self.decoder == "auto" or callable(self.decoder)):
+            raise ValueError(
+                f"decoder must be 'auto', None, an nn.Module or a function of two shapes, got {self.decoder!r}."
+            )
+
+    def _ratios(self, objective: Objective, shape: Sequence[int]) -> dict[str, Any]:
+        corrects = innermost(objective).corrects_labels
+        default = default_mask(table=len(shape) == 1, corrects_labels=corrects)
+        ratio = default[0] if self.mask_ratio == "auto" else tuple(self.mask_ratio)
+        weight = default[1] if self.quality_weight == "auto" else float(self.quality_weight)
+        if ratio[1] + weight >= 1:
+            raise ValueError(
+                "a label that is surely wrong loses mask_ratio[1] + quality_weight, which must be less than 1, got "
+                f"{ratio[1]:g} + {weight:g}; lower one of them."
+            )
+        return {"mask_ratio": ratio, "quality_weight": weight}
+
+    # --- fit
+
+    def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
+        """Train the host on plain and masked views.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            What the host takes.
+        y : array-like of shape (n_samples,)
+            Labels of any type scikit-learn takes.
+        **fit_params : dict
+            What the host's ``fit`` takes beyond these: ``sample_weight``, ``soft_labels``. Those that are None count as
+            not given.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        if not isinstance(self._inner(), BaseNoisyLabelClassifier):
+            raise TypeError(
+                "SANM works inside the training of a network and takes a classifier of this package that trains one, "
+                f"SANMClassifier(ELRClassifier()) for instance; got {type(self._inner()).__name__}, which it cannot "
+                "look into. A network of your own goes into such a classifier as module=."
+            )
+        host = self._fresh(self.random_state)
+        if host.compile:
+            raise ValueError("SANM looks into the network at every step; a compiled one hides that: set compile=False.")
+        fit_params = {name: value for name, value in fit_params.items() if value is not None}
+        names, others = fit_parameters(host)
+        for name in fit_params:
+            if name not in names and not others:
+                raise TypeError(f"{type(host).__name__} takes no {name}; fit without it.")
+        if fit_params and routing():
+            fit_params = dict(process_routing(self, "fit", **fit_params).estimator.fit)
+        plug = _Plug(self, host)
+        try:
+            host._fit(X, y, **fit_params, wrap=plug)
+        finally:  # an interrupted host is fitted as of its last finished epoch
+            if host.__sklearn_is_fitted__():
+                self._take_over(host, plug.objective)
+        return self
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """What ``fit`` passes on to the host, for scikit-learn's metadata routing.
+
+        Returns
+        -------
+        MetadataRouter
+        """
+        router = MetadataRouter(owner=type(self).__name__)
+        return router.add(estimator=self._inner(), method_mapping=MethodMapping().add(caller="fit", callee="fit"))
+
+    def _masked(self, host: BaseNoisyLabelClassifier, objective: Objective, module: nn.Module, rows: Rows) -> Any:
+        """The host's objective with ours around it, its sizes taken from network and data."""
+        net, n_members = members(module)[0], len(members(module))
+        x = rows.inputs(rows.index[:2])
+        if x.ndim not in (2, 3, 4):
+            raise ValueError(
+                "SANM masks columns of tables, spans of sequences and patches of images, rows of 1 to 3 axes; got rows "
+                f"of shape {tuple(x.shape[1:])}."
+            )
+        layer = self._find_layer(net, x, host._head_path)
+        mean, std = _statistics(rows, x)
+        epochs = host._plan(len(rows))[1]
+        return MaskedObjective(
+            objective,
+            len(rows.y),
+            feature_layer=layer,
+            head=host._head_path,
+            n_members=n_members,
+            decoders=[decoder for _ in range(n_members) for decoder in self._make_decoder(net, x, layer, host)],
+            reconstruction_weight=self.reconstruction_weight,
+            quality=self.quality,
+            n_average=self.n_average,
+            warmup=round(self.warmup * epochs) if isinstance(self.warmup, float) else int(self.warmup),
+            mean=mean,
+            std=std,
+            mask_area_scale=self.mask_area_scale,
+            mask_aspect=tuple(self.mask_aspect),
+            n_masks=self.n_masks,
+            mask_anchor=self.mask_anchor,
+            mask_fill=self.mask_fill,
+            label_modulation=self.label_modulation,
+            keep_top_class=self.keep_top_class,
+            **self._ratios(objective, x.shape[1:]),
+        )
+
+    def _find_layer(self, net: nn.Module, x: Tensor, head: str | None) -> str | None:
+        """Name of the layer that shows where the network looks; None where the input's gradient has to."""
+        if self.feature_layer != "auto":
+            return find_feature_map(net, x, self.feature_layer)
+        layer = None if x.ndim == 2 and x.is_floating_point() else find_feature_map(net, x)
+        if layer is None and not _has_input_gradient(net, x, head):
+            raise ValueError(
+                "SANM must see where the network looks, but no layer of it gives a map (n_rows, channels, places …), "
+                "and its features have no gradient with respect to the input; name a layer with feature_layer=, or "
+                "give it a network that has either."
+            )
+        return layer
+
+    def _make_decoder(self, net: nn.Module, x: Tensor, layer: str | None, host: Any) -> list[nn.Module]:
+        """A decoder, its output checked; none where there is nothing to reconstruct, or nobody wants it."""
+        if self.decoder is None or self.reconstruction_weight == 0 or not x.is_floating_point():
+            return []
+        with torch.no_grad(), evaluating(net), watching(net, layer, host._head_path) as seen:
+            net(x)
+        features = seen[-1].features
+        shapes = tuple(features.shape[1:]), tuple(x.shape[1:])
+        if self.decoder == "auto":
+            decoder: nn.Module = make_decoder(*shapes)
+        else:
+            decoder = copy.deepcopy(self.decoder) if isinstance(self.decoder, nn.Module) else self.decoder(*shapes)
+        if not isinstance(decoder, nn.Module):
+            raise TypeError(f"the function given as decoder must return an nn.Module, got {type(decoder).__name__}.")
+        decoder = decoder.to(x.device)
+        with torch.no_grad(), evaluating(decoder):
+            try:
+                out = decoder(features.float())
+            except RuntimeError as error:
+                raise ValueError(
+                    f"the decoder cannot read feature maps of shape {tuple(features.shape)}: {error}. Change its first "
+                    "layer, or take decoder='auto' or None."
+                ) from error
+        if out.shape != x.shape:
+            raise ValueError(
+                f"the decoder makes {tuple(out.shape)} of feature maps {tuple(features.shape)}, but must give back the "
+                f"inputs, {tuple(x.shape)}; change its last layer, or take decoder='auto' or None."
+            )
+        return [decoder]
+
+    def _take_over(self, estimator: Any, objective: MaskedObjective) -> None:
+        self._adopt(estimator)
+        index = torch.arange(len(self.noise_scores_), device=objective.ratio.device)
+        ratio = objective.ratio.cpu().numpy()
+        masked = ratio >= 0
+        quality = objective.quality(index).cpu().numpy()
+        self.label_quality_ = np.where(masked, quality, 1 - self.noise_scores_).astype(np.float32)
+        self.clean_mask_ = self.label_quality_ > self.clean_threshold
+        self.mask_ratio_mean_ = float(ratio[masked].mean()) if masked.any() else math.nan
+        if not self.keep_decoder:
+            _forget(estimator.net_.optimizer_, objective.decoders)
+            objective.decoders = nn.ModuleList()
+        decoders = list(objective.decoders)
+        self.decoder_ = None if not decoders else decoders[0] if len(decoders) == 1 else objective.decoders
+
+    # --- what the fitted host knows
+
+    @property
+    def module_(self) -> nn.Module:
+        """The trained network."""
+        return self.estimator_.module_
+
+    @property
+    def history_(self) -> Any:
+        """Skorch's history: one row an epoch."""
+        return self.estimator_.history_
+
+    @property
+    def n_iter_(self) -> int:
+        """Epochs trained."""
+        return self.estimator_.n_iter_
+
+
+def _is_auto(value: Any) -> bool:
+    return isinstance(value, str) and value == "auto"
+
+
+def _check_pair(name: str, value: Any) -> None:
+    if not (isinstance(value, tuple | list) and len(value) == 2 and value[0] <= value[1]):
+        raise ValueError(f"{name} must be a pair (least, largest), got {value!r}.")
+
+
+def _forget(optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
+    """Take the weights of a module out of an optimizer."""
+    gone = {id(p) for p in module.parameters()}
+    for group in optimizer.param_groups:
+        group["params"] = [p for p in group["params"] if id(p) not in gone]
+    for p in module.parameters():
+        optimizer.state.pop(p, None)
+
+
+def _has_input_gradient(net: nn.Module, x: Tensor, head: str | None) -> bool:
+    """Whether the features that go into the head depend, smoothly, on the input."""
+    try:
+        find_head(net, head)
+    except ValueError:
+        if head is not None:
+            raise
+        return False
+    if not x.is_floating_point():
+        return False
+    x = x.detach().requires_grad_()
+    with (
+        torch.enable_grad(),
+        evaluating(net),
+        torch.backends.cudnn.flags(enabled=False),
+        watching(net, None, head) as seen,
+    ):
+        net(x)
+        energy = seen[-1].features.sum()
+        return energy.requires_grad and torch.autograd.grad(energy, x, allow_unused=True)[0] is not None
+
+
+def _statistics(rows: Rows, x: Tensor) -> tuple[Any, Any]:
+    """Mean and standard deviation of each column or channel; of numbers that are names, 0 and 1."""
+    if not x.is_floating_point():
+        return 0.0, 1.0
+    mean, std = inputs.column_statistics(rows)
+    if x.ndim != 3:
+        return mean, std
+    mean, square = (v.view(x.shape[1:]).mean(1) for v in (mean, mean.square() + std.square()))  # over the places
+    return mean, (square - mean.square()).clamp_min(0).sqrt()
+
+
+class _Plug:
+    """What the host's training calls with its objective, to train on what comes back instead."""
+
+    objective: MaskedObjective
+
+    def __init__(self, classifier: SANMClassifier, host: BaseNoisyLabelClassifier) -> None:
+        self.classifier, self.host = classifier, host
+        own = {k: v for k, v in classifier.get_params(deep=False).items() if k not in ("estimator", "random_state")}
+        self.identity = {f"SANM's {k}": re.sub(r" at 0x[0-9a-f]+", "", repr(v)) for k, v in own.items()}
+
+    def __call__(self, objective: Objective, module: nn.Module, rows: Rows) -> MaskedObjective:
+        self.objective = self.classifier._masked(self.host, objective, module, rows)
+        return self.objective

@@ -1,0 +1,122 @@
+"""What watches a fit from outside the net, epoch by epoch: the checkpoint file and the progress bar.
+
+They implement :class:`robustlabels.training.net.EpochHook`, and so stay out of the net's pickle.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustlabels.training.files import replace_file
+from robustlabels.training.net import RobustNet
+from robustlabels.training.objective import Objective
+
+
+class CheckpointFile:
+    """Writes everything a fit needs to go on, at the ends of epochs, in one atomic move.
+
+    Writes after the first and the last epoch, and in between so often that it takes a twentieth of the time.
+
+    Parameters
+    ----------
+    path : str or Path
+    identity : dict of str
+        What must be the same for the fit to be the same: data and parameters.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], identity: Mapping[str, str]) -> None:
+        self.path, self.identity = Path(path), dict(identity)
+        self.next_time = 0.0
+
+    def on_epoch_begin(self, net: RobustNet) -> None:
+        """Nothing."""
+
+    def on_epoch_end(self, net: RobustNet) -> None:
+        """Write, if it is time."""
+        started = time.monotonic()
+        last = len(net.history) == net.first_epoch_ + net.n_epochs_
+        if started < self.next_time and not last:
+            return
+        state = {
+            "identity": self.identity,
+            "module": net.module_.state_dict(),
+            "criterion": net.criterion_.state_dict(),
+            "optimizer": net.optimizer_.state_dict(),
+            "history": [{k: v for k, v in row.items() if k != "batches"} for row in net.history],
+            "epochs": [net.first_epoch_, net.n_epochs_],
+            "rng": torch.get_rng_state(),
+            "device_rng": _device_rng(net.device),
+        }
+        replace_file(self.path, lambda partial: torch.save(state, partial))
+        done = time.monotonic()
+        self.next_time = done + 20 * (done - started)
+
+    def read(self) -> dict[str, Any] | None:
+        """The stored state, None if there is none yet, an error if it belongs to another fit."""
+        if not self.path.exists():
+            return None
+        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        then, now = state["identity"], self.identity
+        differing = [key for key in {**now, **then} if then.get(key) != now.get(key)]
+        if differing:
+            raise ValueError(
+                f"checkpoint {str(self.path)!r} belongs to another fit: {', '.join(differing)} "
+                f"differ{'s' if len(differing) == 1 else ''}; delete the file to start afresh, or name another."
+            )
+        return state
+
+
+def _device_rng(device: str) -> Tensor | None:
+    return torch.cuda.get_rng_state(device) if torch.device(device).type == "cuda" else None
+
+
+class ProgressBar:
+    """One bar per fit on standard error: epoch, loss, estimated noise, samples per second, time to go."""
+
+    def __init__(self, epochs: int, y: Tensor) -> None:
+        from tqdm.auto import tqdm
+
+        self.y = y
+        self.bar = tqdm(total=epochs, unit="epoch", dynamic_ncols=True)
+
+    def on_epoch_begin(self, net: RobustNet) -> None:
+        """Nothing."""
+
+    def on_epoch_end(self, net: RobustNet) -> None:
+        """Advance, and say how it goes."""
+        row = net.history[-1]
+        shown = {"loss": f"{row['train_loss']:.3f}"}
+        if "valid_acc" in row:
+            shown["valid_acc"] = f"{row['valid_acc']:.3f}"
+        noise = disagreement(net.criterion_, self.y, net.device)
+        if noise is not None:
+            shown["noise"] = f"{noise:.1%}"
+        if row.get("dur"):
+            shown["samples/s"] = f"{len(self.y) / row['dur']:,.0f}"
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update()
+
+    def close(self) -> None:
+        """Leave the finished bar on the screen."""
+        self.bar.close()
+
+
+def disagreement(objective: Objective, y: Tensor, device: str = "cpu", chunk: int = 65536) -> float | None:
+    """Share of the visited rows whose believed class is not the given label; None without such beliefs."""
+    differ = visited = 0
+    for start in range(0, len(y), chunk):
+        index = torch.arange(start, min(start + chunk, len(y)), device=device)
+        belief = objective.posterior(index)
+        if belief is None:
+            return None
+        proba, seen = belief
+        differ += int(((proba.argmax(1).cpu() != y[start : start + chunk]) & seen.cpu()).sum())
+        visited += int(seen.sum())
+    return differ / max(visited, 1)
