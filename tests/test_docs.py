@@ -38,10 +38,15 @@ PAGES = [
 ]
 
 
+PYTHON_BLOCK = (
+    r"^\.\. code-block:: python\n(?: {3}:caption: robustlabels/methods/bootstrap.py\n)?\n((?:(?: {3}.*)?\n)+)"
+)
+
+
 def python_blocks(page):
-    """Line number and code of each ``code-block:: python``."""
+    """Line number and code of each ``code-block:: python``, those for the file of a new method included."""
     text = (DOCS / f"{page}.rst").read_text(encoding="utf-8")
-    for block in re.finditer(r"^\.\. code-block:: python\n\n((?:(?: {3}.*)?\n)+)", text, re.MULTILINE):
+    for block in re.finditer(PYTHON_BLOCK, text, re.MULTILINE):
         yield text.count("\n", 0, block.start(1)) + 1, textwrap.dedent(block[1])
 
 
