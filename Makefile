@@ -7,7 +7,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: all venv demo test slow lint types docs smoke benchmark oldest
+.PHONY: all venv demo test slow lint types docs docs-quick smoke benchmark oldest dist
 
 all: lint types test docs
 
@@ -15,7 +15,7 @@ venv: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all]"
+	$(BIN)/python -m pip install -c constraints.txt -e ".[all]"
 	touch $@
 
 demo: venv  ## the main job on real images whose wrong labels are known; results in demo/
@@ -31,12 +31,27 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 types: venv
 	$(BIN)/mypy
 
-docs: venv
+docs: venv  ## with the gallery, whose examples run: several minutes
 	$(BIN)/sphinx-build -W -n -b html docs docs/_build/html
+
+docs-quick: venv  ## without running the gallery's examples: what .ci/run builds
+	$(BIN)/sphinx-build -q -W -n -D plot_gallery=0 -b html docs docs/_build/quick
+
+dist: venv  ## build both distributions; fit from the wheel in an empty folder, run tests from the source distribution
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+	$(BIN)/python -m pip install --quiet --no-deps --no-index --target "$$folder/wheel" dist/*.whl && \
+	tar -xzf dist/*.tar.gz -C "$$folder" && \
+	python=$$PWD/$(BIN)/python && cd "$$folder" && \
+	PYTHONPATH=wheel "$$python" -c "import robustlabels; print(robustlabels.__file__)" | grep wheel && \
+	PYTHONPATH=wheel "$$python" -m robustlabels demo --epochs 2 --out demo >/dev/null && \
+	cd robustlabels-*/ && PYTHONPATH=. "$$python" -m pytest -q tests/test_elr.py tests/test_noise.py
 
 smoke: venv  ## every method of the comparison once, on digits; fails if one of them does
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
@@ -50,5 +65,5 @@ oldest: .venv-oldest/installed  ## the contract, and the command line, with the 
 
 .venv-oldest/installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip install --quiet -c constraints-oldest.txt -e ".[test]"
+	.venv-oldest/bin/python -m pip install -c constraints-oldest.txt -e ".[test]"
 	touch $@
