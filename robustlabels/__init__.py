@@ -18,7 +18,7 @@ from robustlabels.methods import *  # noqa: F403 - the registry lists the names
 from robustlabels.metrics import detection_report, noise_corrected_accuracy, noise_corrected_scorer, trusted_scorer
 from robustlabels.report import LabelReport, displays
 from robustlabels.training.dynamics import fit_recorded
-from robustlabels.training.persistence import load
+from robustlabels.training.persistence import load, save
 
 __all__ = [
     *methods.__all__,
@@ -42,5 +42,6 @@ __all__ = [
     "noise",
     "noise_corrected_accuracy",
     "noise_corrected_scorer",
+    "save",
     "trusted_scorer",
 ]

@@ -23,80 +23,18 @@ from sklearn.utils.validation import check_memory
 
 from robustlabels.detection import AutoNoiseDetector
 from robustlabels.methods.baselines import CrossEntropyClassifier
-from robustlabels.training.beliefs import ROW_ATTRIBUTES
+from robustlabels.training.beliefs import Beliefs, forget_fit
 from robustlabels.training.inputs import read_labels, take_params, take_rows
 from robustlabels.training.meta import BaseMetaClassifier, fit_parameters, inside, routing, seeded_clone, weight_name
 from robustlabels.training.parameters import check_number
+from robustlabels.training.persistence import SavableMixin
 
-__all__ = ["Findings", "NoiseAwareClassifier", "NoiseFilter", "Repair", "protected_rows", "repair"]
+__all__ = ["NoiseAwareClassifier", "NoiseFilter", "Repair", "protected_rows", "repair"]
 
 STRATEGIES = ("drop", "weight", "relabel")
 
 
 # --- what a detector found, and what is done about it -----------------------------------------------------------------
-
-
-class Findings(NamedTuple):
-    """What a fitted detector says of the rows.
-
-    Attributes
-    ----------
-    scores : ndarray of shape (n_samples,)
-        In [0, 1]; higher is more suspicious.
-    flagged : ndarray of shape (n_samples,), bool
-    suggested : ndarray of shape (n_samples,) or None
-        Labels; None if the detector suggests none.
-    confidence : ndarray of shape (n_samples,) or None
-        Of the suggestions.
-    """
-
-    scores: np.ndarray
-    flagged: np.ndarray
-    suggested: np.ndarray | None = None
-    confidence: np.ndarray | None = None
-
-    @classmethod
-    def of(cls, detector: Any, classes: np.ndarray, n: int) -> Findings:
-        """Read and check a fitted detector's attributes.
-
-        Parameters
-        ----------
-        detector : fitted detector
-        classes : ndarray of shape (n_classes,)
-            Sorted.
-        n : int
-            Rows that it was fitted on.
-
-        Returns
-        -------
-        Findings
-        """
-        name = type(detector).__name__
-        read = {}
-        for attribute in ("noise_scores_", "noise_mask_", "suggested_labels_", "suggested_confidence_"):
-            if not hasattr(detector, attribute):
-                if attribute.startswith("noise"):
-                    raise TypeError(
-                        f"{name} is no noise detector: it has no {attribute} after fit. Use a detector of this "
-                        "package, or a Pipeline that ends in one."
-                    )
-                continue
-            read[attribute] = np.asarray(getattr(detector, attribute))
-            if read[attribute].shape != (n,):
-                raise ValueError(
-                    f"{attribute} of {name} must have one entry for each of the {n} rows of X, got shape "
-                    f"{read[attribute].shape}; a detector must neither be fitted elsewhere nor drop rows."
-                )
-        scores, flagged = read["noise_scores_"].astype(np.float64), read["noise_mask_"].astype(bool)
-        if len(wrong := np.flatnonzero(~((scores >= 0) & (scores <= 1)))):
-            raise ValueError(f"noise_scores_ of {name} must lie in [0, 1], got {scores[wrong[0]]:g} in row {wrong[0]}.")
-        suggested = read.get("suggested_labels_")
-        if suggested is not None and len(wrong := np.flatnonzero(~np.isin(suggested, classes))):
-            raise ValueError(
-                f"suggested_labels_ of {name} must be among the classes {classes[:10].tolist()}, got "
-                f"{suggested.tolist()[wrong[0]]!r} in row {wrong[0]}."
-            )
-        return cls(scores, flagged, suggested, read.get("suggested_confidence_"))
 
 
 class Repair(NamedTuple):
@@ -145,7 +83,7 @@ def protected_rows(scores: np.ndarray, y: np.ndarray, min_per_class: int) -> np.
 
 
 def repair(
-    found: Findings, y: np.ndarray, strategy: str, *, min_per_class: int = 1, relabel_confidence: float = 0.0
+    beliefs: Beliefs, y: np.ndarray, strategy: str, *, min_per_class: int = 1, relabel_confidence: float = 0.0
 ) -> Repair:
     """What becomes of the rows of a training set.
 
@@ -154,7 +92,8 @@ def repair(
 
     Parameters
     ----------
-    found : Findings
+    beliefs : Beliefs
+        What a detector says about the rows.
     y : ndarray of shape (n_samples,)
         Labels as given.
     strategy : {"drop", "weight", "relabel"}
@@ -171,29 +110,31 @@ def repair(
     Examples
     --------
     >>> import numpy as np
-    >>> from robustlabels.cleaning import Findings, repair
-    >>> scores, y = np.array([0.1, 0.9, 0.2, 0.7]), np.array(["ant", "ant", "bee", "bee"])
-    >>> found = Findings(scores, scores > 0.5, suggested=np.array(["ant", "bee", "bee", "ant"]))
-    >>> repair(found, y, "drop").kept
+    >>> from robustlabels.cleaning import repair
+    >>> from robustlabels.training.beliefs import Beliefs
+    >>> y = np.array(["ant", "ant", "bee", "bee"])
+    >>> posterior = np.array([[0.9, 0.1], [0.1, 0.9], [0.2, 0.8], [0.7, 0.3]])
+    >>> beliefs = Beliefs.from_posterior(posterior, np.array([0, 0, 1, 1]), np.array(["ant", "bee"]))
+    >>> repair(beliefs, y, "drop").kept
     array([ True, False,  True, False])
-    >>> repair(found, y, "weight").weights.round(1)
+    >>> repair(beliefs, y, "weight").weights.round(1)
     array([0.9, 0.1, 0.8, 0.3])
-    >>> repair(found, y, "relabel").labels.tolist()
+    >>> repair(beliefs, y, "relabel").labels.tolist()
     ['ant', 'bee', 'bee', 'ant']
     """
-    protected = protected_rows(found.scores, y, min_per_class)
+    protected = protected_rows(beliefs.noise_scores, y, min_per_class)
     if strategy == "weight":
-        weights = 1 - found.scores
+        weights = 1 - beliefs.noise_scores
         weights[protected] = np.maximum(weights[protected], weights.mean() or 1.0)
         return Repair(weights > 0, y, weights)
-    kept, labels = ~found.flagged | protected, y
+    kept, labels = ~beliefs.flagged | protected, y
     if strategy == "relabel":
-        if found.suggested is None or (found.confidence is None and relabel_confidence > 0):
-            lacking = "suggested_labels_" if found.suggested is None else "suggested_confidence_"
+        if not beliefs.has_suggestions or (relabel_confidence > 0 and not beliefs.has_confidence):
+            lacking = "suggested_confidence_" if beliefs.has_suggestions else "suggested_labels_"
             raise TypeError(f'strategy="relabel" needs a detector with {lacking}; use "drop" or "weight".')
-        sure = ~kept if found.confidence is None else ~kept & (found.confidence >= relabel_confidence)
+        sure = ~kept & (beliefs.confidence >= relabel_confidence) if beliefs.has_confidence else ~kept
         labels = y.copy()
-        labels[sure] = found.suggested[sure]
+        labels[sure] = beliefs.classes[beliefs.suggested[sure]]
         kept = kept | sure
     return Repair(kept, labels, kept.astype(np.float64))
 
@@ -229,22 +170,6 @@ def _last(estimator: Any) -> Any:
     return estimator
 
 
-class _Search(NamedTuple):
-    """A fitted detector, what it found, and the rows it looked at."""
-
-    detector: Any
-    found: Findings
-    X: Any
-    y: np.ndarray
-    classes: np.ndarray
-
-    def attributes(self) -> dict[str, Any]:
-        """What the detector says of the rows, for the estimator around it."""
-        last = _last(self.detector)
-        names = [name for name in (*ROW_ATTRIBUTES, "threshold_") if hasattr(last, name)]
-        return {"noise_rate_": float(self.found.flagged.mean()), **{name: getattr(last, name) for name in names}}
-
-
 class _Detecting:
     """What the estimators around a detector share."""
 
@@ -262,8 +187,11 @@ class _Detecting:
             return [None, None]
         return check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=2).tolist()
 
-    def _detect(self, X: Any, y: Any, seed: int | None, params: Mapping[str, Any]) -> _Search:
-        """Fit a clone of the detector, or have the memory say what an equal one found on the same rows."""
+    def _detect(self, X: Any, y: Any, seed: int | None, params: Mapping[str, Any]) -> tuple[Any, Beliefs, Any]:
+        """Fit a clone of the detector, or read the same detection from the memory.
+
+        Return the fitted detector, its beliefs, and X as something whose rows can be picked.
+        """
         check_number("min_per_class", self.min_per_class, 1, integer=True)
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
@@ -277,12 +205,7 @@ class _Detecting:
             fit = memory.cache(_fit_detector, ignore=["detector", "X", "y", "params"])
             key = _key(detector, X, labels, dict(params))
         detector = fit(detector, X, labels, dict(params), key=key)
-        return _Search(detector, Findings.of(_last(detector), classes, len(labels)), X, labels, classes)
-
-    def _forget(self) -> None:
-        """Take away what an earlier fit left, so that nothing of it outlives this one."""
-        for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
-            delattr(self, name)
+        return detector, Beliefs.of_detector(_last(detector), codes, classes), X
 
     def _look(self, *parts: Any) -> None:
         """Take over what X looked like from the first part that knows."""
@@ -435,31 +358,34 @@ class NoiseAwareClassifier(_Detecting, BaseMetaClassifier):
         given = self._checked(estimator, given)
         for key, value in given.items():
             if key.rpartition("__")[2] == "sample_weight" and y is not None:
-                check_consistent_length(y, value)  # before rows are dropped, and the lengths told are not the user's
-        search = self._detect(X, y, seeds[0], for_detector)
+                check_consistent_length(
+                    y, value
+                )  # Check lengths now: once rows are dropped, an error would quote lengths the user never passed.
+        detector, beliefs, X = self._detect(X, y, seeds[0], for_detector)
+        labels = beliefs.classes[beliefs.given]
         repaired = repair(
-            search.found,
-            search.y,
+            beliefs,
+            labels,
             self.strategy,
             min_per_class=self.min_per_class,
             relabel_confidence=self.relabel_confidence,
         )
         rows = np.flatnonzero(repaired.kept)
-        if len(rows) < len(search.y):
-            X, given = take_rows(search.X, rows), take_params(search.X, given, rows)
+        if len(rows) < len(labels):
+            X, given = take_rows(X, rows), take_params(X, given, rows)
         name = weight_name(estimator)
         if self.strategy == "weight" and name is not None:
             given[name] = repaired.weights[rows] * np.asarray(given.get(name, 1.0))
             if routing():
                 _request_weights(estimator)
         estimator.fit(X, repaired.labels[rows], **given)
-        self._forget()
-        self._look(estimator, search.detector)
+        forget_fit(self)
+        self._look(estimator, detector)
         self.__dict__.update(
-            search.attributes(),
+            beliefs.attributes(),
             estimator_=estimator,
-            detector_=search.detector,
-            classes_=search.classes,
+            detector_=detector,
+            classes_=beliefs.classes,
             kept_mask_=repaired.kept,
             repaired_labels_=repaired.labels,
             row_weights_=repaired.weights,
@@ -521,7 +447,7 @@ class NoiseAwareClassifier(_Detecting, BaseMetaClassifier):
         return tags
 
 
-class NoiseFilter(_Detecting, BaseEstimator):
+class NoiseFilter(_Detecting, SavableMixin, BaseEstimator):
     """Drop suspicious rows, in a Pipeline of imbalanced-learn.
 
     It has ``fit_resample`` and no ``transform``: rows are dropped while a pipeline is fitted and never while it
@@ -593,14 +519,15 @@ class NoiseFilter(_Detecting, BaseEstimator):
         -------
         self
         """
-        search = self._detect(X, y, self._seeds()[0], {})
-        kept = repair(search.found, search.y, "drop", min_per_class=self.min_per_class).kept
-        self._forget()
-        self._look(search.detector)
+        detector, beliefs, _ = self._detect(X, y, self._seeds()[0], {})
+        labels = beliefs.classes[beliefs.given]
+        kept = repair(beliefs, labels, "drop", min_per_class=self.min_per_class).kept
+        forget_fit(self)
+        self._look(detector)
         self.__dict__.update(
-            search.attributes(),
-            detector_=search.detector,
-            classes_=search.classes,
+            beliefs.attributes(),
+            detector_=detector,
+            classes_=beliefs.classes,
             kept_mask_=kept,
             sample_indices_=np.flatnonzero(kept),
         )

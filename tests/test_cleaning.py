@@ -1,6 +1,7 @@
 """Repair: by hand, at its limits, in scikit-learn's and imbalanced-learn's pipelines and searches, and refused."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
@@ -42,8 +43,9 @@ from robustlabels import (
     NoiseAwareClassifier,
     NoiseFilter,
 )
-from robustlabels.cleaning import Findings, protected_rows, repair
+from robustlabels.cleaning import protected_rows, repair
 from robustlabels.noise import SymmetricNoise
+from robustlabels.training.beliefs import Beliefs
 from tests.instances import CLEANERS
 
 
@@ -233,9 +235,11 @@ def test_protected_rows_are_the_least_suspicious():
 def test_protected_rows_weigh_at_least_the_mean():
     scores = np.array([0.0, 0.2, 0.1, 0.99, 1.0])
     y = np.array([0, 0, 0, 1, 1])
-    weights = repair(Findings(scores, scores > 0.5), y, "weight").weights
+    half = np.full((5, 2), 0.5)
+    beliefs = Beliefs.from_posterior(half, y, np.arange(2), scores=scores)
+    weights = repair(beliefs, y, "weight").weights
     np.testing.assert_allclose(weights, [1, 0.8, 0.9, np.mean(1 - scores), 0])
-    np.testing.assert_allclose(repair(Findings(np.ones(5), scores > 0.5), y, "weight").weights, [1, 0, 0, 1, 0])
+    np.testing.assert_allclose(repair(replace(beliefs, noise_scores=np.ones(5)), y, "weight").weights, [1, 0, 0, 1, 0])
 
 
 def test_random_labels_leave_every_class_in_every_fold():
@@ -641,9 +645,9 @@ def test_clear_errors(noisy, params, message):
 
 def test_what_is_no_detector(noisy):
     X, y_noisy, _, _ = noisy
-    with pytest.raises(TypeError, match="GaussianNB is no noise detector: it has no noise_scores_ after fit"):
+    with pytest.raises(TypeError, match="GaussianNB is not a noise detector: it has no noise_scores_ after fit"):
         NoiseAwareClassifier(GaussianNB(), GaussianNB()).fit(X, y_noisy)
-    with pytest.raises(TypeError, match="StandardScaler is no noise detector"):
+    with pytest.raises(TypeError, match="StandardScaler is not a noise detector"):
         NoiseFilter(make_pipeline(KNNNoiseDetector(), StandardScaler())).fit_resample(X, y_noisy)
 
     class Silent(Oracle):

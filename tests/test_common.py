@@ -21,7 +21,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from torch import nn
 
 from robustlabels import CrossEntropyClassifier, ELRClassifier
-from tests.instances import CLASSIFIERS, META_CLASSIFIERS, expected_failed_checks
+from tests.instances import CLASSIFIERS, CLEANERS, DETECTORS, META_CLASSIFIERS, expected_failed_checks
 
 every_classifier = pytest.mark.parametrize("estimator", CLASSIFIERS, ids=lambda e: type(e).__name__)
 with_the_meta = pytest.mark.parametrize("estimator", [*CLASSIFIERS, *META_CLASSIFIERS], ids=lambda e: type(e).__name__)
@@ -67,6 +67,30 @@ def test_every_row_is_described(estimator, blobs):
     assert 0 <= clf.noise_rate_ <= 1
     if not inner(clf):
         assert len(clf.history_) == clf.n_iter_ > 0
+
+
+def separable(share, *, n=300, seed=0):
+    """Three classes far apart, and labels of which exactly this share is wrong."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 3
+    X = (rng.normal(size=(n, 5)) + 8 * np.eye(3, 5)[y]).astype(np.float32)
+    wrong = rng.permutation(n)[: round(share * n)]
+    y[wrong] = (y[wrong] + rng.integers(1, 3, size=len(wrong))) % 3
+    return X, y
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+@pytest.mark.parametrize(
+    "estimator",
+    [*CLASSIFIERS, *META_CLASSIFIERS, *CLEANERS, *DETECTORS],
+    ids=lambda e: type(e).__name__,
+)
+def test_the_noise_rate_is_an_estimate_of_the_share_of_wrong_labels(estimator, share):
+    X, y = separable(share)
+    estimator = clone(estimator)
+    if "random_state" in estimator.get_params():
+        estimator.set_params(random_state=0)
+    assert estimator.fit(X, y).noise_rate_ == pytest.approx(share, abs=0.04 if share == 0 else 0.07)
 
 
 @with_the_meta

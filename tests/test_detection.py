@@ -42,7 +42,7 @@ from robustlabels import (
     datasets,
     detection_report,
 )
-from robustlabels.detection import NoiseDetector, Verdict, canonical_order, is_heavy_tailed
+from robustlabels.detection import Beliefs, NoiseDetector, canonical_order, is_heavy_tailed
 from robustlabels.image_files import ImagePaths
 from robustlabels.maths.confident_joint import confident_joint, label_quality
 from robustlabels.maths.functional import default_n_neighbors, most_votes, nearest_neighbors, two_pass_votes
@@ -244,18 +244,19 @@ def test_one_class_is_refused(detector, flipped):
 
 
 class Given(NoiseDetector):
-    """A detector that says what it is told."""
+    """A detector that says what it is told: a posterior and, as keywords, what else makes beliefs."""
 
-    def __init__(self, verdict=None, *, threshold="auto", noise_rate=None, quantile=None, alpha=0.1):
+    def __init__(self, told=None, *, threshold="auto", noise_rate=None, quantile=None, alpha=0.1):
         super().__init__(threshold=threshold, noise_rate=noise_rate, quantile=quantile, alpha=alpha)
-        self.verdict = verdict
+        self.told = told
 
     def _detect(self, X, y):
-        return self.verdict
+        posterior, more = self.told
+        return Beliefs.from_posterior(posterior, y, self.classes_, **more)
 
 
 def told(posterior, y, scores=None, **params):
-    return Given(Verdict(posterior, scores), **params).fit(np.zeros((len(y), 1)), y)
+    return Given((posterior, {"scores": scores}), **params).fit(np.zeros((len(y), 1)), y)
 
 
 def test_every_threshold():
@@ -293,20 +294,20 @@ def test_fdr_warns_where_scores_do_not_separate():
     assert not d.noise_mask_.any()
 
 
-def test_verdicts_that_do_not_fit_are_refused():
+def test_beliefs_that_do_not_fit_are_refused():
     y = np.arange(20) % 2
     half = np.full((20, 2), 0.5)
-    for verdict, match in [
-        (Verdict(half, np.full(19, 0.5)), r"scores of shape \(19,\) for 20 rows"),
-        (Verdict(half, np.full(20, np.nan)), "gave nan to row 0"),
-        (Verdict(half, np.full(20, 3.0)), "gave 3.0 to row 0"),
-        (Verdict(half[:7]), "7 rows, but there are 20 labels"),
-        (Verdict(2 * half), "row 0 sums to 2"),
-        (Verdict(np.full((20, 4), 0.25)), "4 classes, but y holds 2"),
-        (Verdict(half, belief=half * np.nan), "belief of Given"),
+    for posterior, more, match in [
+        (half, {"scores": np.full(19, 0.5)}, r"scores of shape \(19,\) for 20 rows"),
+        (half, {"scores": np.full(20, np.nan)}, "gave nan to row 0"),
+        (half, {"scores": np.full(20, 3.0)}, "gave 3.0 to row 0"),
+        (half[:7], {}, "7 rows, but there are 20 labels"),
+        (2 * half, {}, "row 0 sums to 2"),
+        (np.full((20, 4), 0.25), {}, "4 classes, but y holds 2"),
+        (half, {"held_out": half * np.nan}, "held_out must be non-negative rows"),
     ]:
         with pytest.raises(ValueError, match=match):
-            Given(verdict).fit(np.zeros((20, 1)), y)
+            Given((posterior, more)).fit(np.zeros((20, 1)), y)
     with pytest.raises(NotImplementedError, match="_detect"):
         NoiseDetector().fit(np.zeros((20, 1)), y)
     with pytest.raises(NotImplementedError, match="cannot score new rows"):
@@ -335,7 +336,9 @@ def test_knn_votes_are_those_of_moit(flipped):
         np.testing.assert_allclose(d.label_posterior_, counts.numpy() / k)
     new = KNNNoiseDetector(n_neighbors=7, device="cpu").fit(X, y)
     similar = (z[:5] @ z.T).topk(7).indices  # a row of the training set is its own neighbor when it comes back
-    votes = torch.stack([torch.bincount(new._labels[row], minlength=3) for row in similar]).numpy() / 7
+    votes = (
+        torch.stack([torch.bincount(torch.from_numpy(new._labels)[row], minlength=3) for row in similar]).numpy() / 7
+    )
     np.testing.assert_allclose(new._posterior(X[:5]), votes)
     np.testing.assert_array_equal(
         new._labels, most_votes(two_pass_votes(nearest_neighbors(z, 7), labels, 3)[0]).numpy()

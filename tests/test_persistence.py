@@ -4,13 +4,28 @@ import json
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from robustlabels import CrossEntropyClassifier, ELRClassifier, load
+from robustlabels import (
+    AutoNoiseDetector,
+    ConfidentLearningNoiseDetector,
+    CrossEntropyClassifier,
+    ELRClassifier,
+    KNNNoiseDetector,
+    NoiseAwareClassifier,
+    load,
+    save,
+)
+from tests.instances import CLASSIFIERS, CLEANERS, DETECTORS, META_CLASSIFIERS
 
 
 def fitted(X, y, **params):
@@ -94,7 +109,7 @@ def test_the_file_holds_tensors_and_json_only(blobs, tmp_path):
     with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
         meta = json.loads(file.metadata()["robustlabels"])
     assert meta["class"] == "ELRClassifier"
-    assert meta["params"]["max_epochs"] == 2
+    assert meta["content"]["params"]["max_epochs"] == 2
 
 
 def test_a_full_disk_leaves_the_old_file(blobs, tmp_path, monkeypatch):
@@ -114,3 +129,99 @@ def test_a_full_disk_leaves_the_old_file(blobs, tmp_path, monkeypatch):
         clf.save(tmp_path / "a.safetensors")
     assert (tmp_path / "a.safetensors").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+# --- every estimator --------------------------------------------------------------------------------------------------
+
+
+def results(estimator, X, y):
+    """Everything that a fitted estimator says: of the rows it was fitted on, and of rows as new ones."""
+    said = {k: v for k, v in vars(estimator).items() if k.endswith("_") and isinstance(v, (np.ndarray, float, tuple))}
+    for method in ("predict", "predict_proba", "transform"):
+        if hasattr(estimator, method):
+            said[method] = getattr(estimator, method)(X)
+    if hasattr(estimator, "score_labels"):
+        try:
+            said["score_labels"] = estimator.score_labels(X[:40], y[:40])
+        except NotImplementedError:
+            said["score_labels"] = "not offered"
+    return said
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(second[name], value, err_msg=name)
+        assert np.asarray(second[name]).dtype == np.asarray(value).dtype, name
+
+
+def small(estimator):
+    estimator = clone(estimator)
+    params = {k: 2 for k in estimator.get_params() if k.rpartition("__")[2] == "max_epochs"}
+    seeds = {k: 0 for k in estimator.get_params() if k.rpartition("__")[2] == "random_state"}
+    return estimator.set_params(**params, **seeds)
+
+
+every_estimator = pytest.mark.parametrize(
+    "estimator", [*CLASSIFIERS, *META_CLASSIFIERS, *CLEANERS, *DETECTORS], ids=lambda e: type(e).__name__
+)
+
+
+@every_estimator
+def test_every_estimator_is_saved_and_loaded(estimator, blobs, tmp_path):
+    X, y = blobs
+    fitted = small(estimator).fit(X, y)
+    fitted.save(tmp_path / "a.safetensors")
+    again = load(tmp_path / "a.safetensors")
+    assert type(again) is type(fitted)
+    assert_same(results(fitted, X, y), results(again, X, y))
+    if "device" in fitted.get_params():
+        fitted.device = "cpu"  # where every loaded network lies
+    assert str(again.get_params(deep=False)) == str(fitted.get_params(deep=False))
+
+
+def test_pipelines_are_saved_with_what_is_in_them(blobs, tmp_path):
+    X, y = blobs
+    for last in NoiseAwareClassifier(detector=KNNNoiseDetector()), AutoNoiseDetector(n_repeats=1):
+        pipe = make_pipeline(StandardScaler(), small(last)).fit(X, y)
+        save(pipe, tmp_path / "pipe.safetensors")
+        again = load(tmp_path / "pipe.safetensors")
+        assert_same(results(pipe[-1], pipe[:-1].transform(X), y), results(again[-1], again[:-1].transform(X), y))
+
+
+def test_a_detector_of_a_sparse_matrix(blobs, tmp_path):
+    X, y = scipy.sparse.csr_matrix(np.maximum(blobs[0], 0)), blobs[1]
+    fitted = KNNNoiseDetector(device="cpu").fit(X, y)
+    fitted.save(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(load(tmp_path / "a.safetensors").score_labels(X, y), fitted.score_labels(X, y))
+
+
+def test_parts_that_need_code_are_named(blobs, tmp_path):
+    X, y = blobs
+    clf = NoiseAwareClassifier(RandomForestClassifier(n_estimators=2), KNNNoiseDetector()).fit(X, y)
+    with pytest.raises(TypeError, match=r"estimator_.*Tree.*joblib\.dump or skops\.io\.dump"):
+        clf.save(tmp_path / "a.safetensors")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_file_cannot_name_code_of_other_packages(blobs, tmp_path):
+    ConfidentLearningNoiseDetector(cv=3).fit(*blobs).save(tmp_path / "a.safetensors")
+    with safe_open(tmp_path / "a.safetensors", framework="pt") as file:
+        text = file.metadata()["robustlabels"]
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    for name in "os:system", "builtins:eval":
+        changed = text.replace("sklearn.pipeline:Pipeline", name)
+        assert changed != text
+        save_file(tensors, tmp_path / "b.safetensors", metadata={"robustlabels": changed})
+        with pytest.raises(ValueError, match="not of this package, torch or scikit-learn"):
+            load(tmp_path / "b.safetensors")
+
+
+@every_estimator
+def test_every_estimator_survives_skops(estimator, blobs, tmp_path):
+    io = pytest.importorskip("skops.io")
+    X, y = blobs
+    fitted = small(estimator).fit(X, y)
+    io.dump(fitted, tmp_path / "a.skops")
+    again = io.load(tmp_path / "a.skops", trusted=io.get_untrusted_types(file=tmp_path / "a.skops"))
+    assert_same(results(fitted, X, y), results(again, X, y))

@@ -2,8 +2,8 @@
 
 A detector is a scikit-learn transformer that changes nothing: its ``fit(X, y)`` leaves ``noise_scores_`` and the like,
 aligned with the rows of X. What acts on them is :class:`~robustlabels.NoiseAwareClassifier`. The contract is
-:class:`~robustlabels.detection.NoiseDetector`; a detector writes one method, ``_detect(X, y)``, that returns a
-:class:`~robustlabels.detection.Verdict`. Each detector has a page of its own.
+:class:`~robustlabels.detection.NoiseDetector`; a detector writes one method, ``_detect(X, y)``, that returns
+:class:`~robustlabels.training.beliefs.Beliefs`. Each detector has its own module.
 """
 
 from robustlabels.detection.auto import (
@@ -14,13 +14,14 @@ from robustlabels.detection.auto import (
     normal_quantiles,
     one_layer,
 )
-from robustlabels.detection.base import N_DIRECTIONS, THRESHOLDS, WIDE, Floats, Ints, NoiseDetector, Verdict
+from robustlabels.detection.base import N_DIRECTIONS, THRESHOLDS, WIDE, NoiseDetector
 from robustlabels.detection.confident_learning import ConfidentLearningNoiseDetector
 from robustlabels.detection.ensemble import FLOOR, EnsembleNoiseDetector
 from robustlabels.detection.estimator import EstimatorNoiseDetector
 from robustlabels.detection.influence import InfluenceNoiseDetector
 from robustlabels.detection.knn import KNNNoiseDetector
 from robustlabels.detection.small_loss import SmallLossNoiseDetector
+from robustlabels.training.beliefs import Beliefs
 from robustlabels.training.dynamics import EARLY
 
 __all__ = [
@@ -31,16 +32,14 @@ __all__ = [
     "THRESHOLDS",
     "WIDE",
     "AutoNoiseDetector",
+    "Beliefs",
     "ConfidentLearningNoiseDetector",
     "EnsembleNoiseDetector",
     "EstimatorNoiseDetector",
-    "Floats",
     "InfluenceNoiseDetector",
-    "Ints",
     "KNNNoiseDetector",
     "NoiseDetector",
     "SmallLossNoiseDetector",
-    "Verdict",
     "canonical_order",
     "is_heavy_tailed",
     "normal_quantiles",

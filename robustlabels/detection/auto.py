@@ -10,13 +10,14 @@ from scipy.special import ndtri
 from sklearn.utils import check_random_state
 
 from robustlabels.detection import thresholds
-from robustlabels.detection.base import Floats, Ints, NoiseDetector, Verdict, dense_rows
+from robustlabels.detection.base import NoiseDetector, dense_rows
 from robustlabels.detection.ensemble import FLOOR, geometric_mean, normalized
 from robustlabels.detection.knn import check_backend, neighbors_among, shares, unit_rows, voters
 from robustlabels.detection.small_loss import mean_of, own_classifier
 from robustlabels.maths.functional import count_votes, nearest_neighbors
 from robustlabels.methods.elr import ELRClassifier
 from robustlabels.modules import MLP
+from robustlabels.training.beliefs import Beliefs, Floats, Ints
 from robustlabels.training.dynamics import fit_watched
 from robustlabels.training.meta import seeded_clone
 from robustlabels.training.net import resolve_device
@@ -272,7 +273,7 @@ class AutoNoiseDetector(NoiseDetector):
 
     # --- detect
 
-    def _detect(self, X: Any, y: Ints) -> Verdict:
+    def _detect(self, X: Any, y: Ints) -> Beliefs:
         generator = check_random_state(self.random_state)
         seeds = generator.randint(np.iinfo(np.int32).max, size=self.n_repeats + 1)
         n, n_classes = len(y), len(self.classes_)
@@ -304,7 +305,7 @@ class AutoNoiseDetector(NoiseDetector):
         unit = unit_rows(near if self._is_table else self._network_features(seen), device)
         given = torch.from_numpy(labels).to(device)
         b = shares(count_votes(nearest_neighbors(unit, self.n_neighbors_, backend=self.backend), given, n_classes))
-        self._rows, self._votes, self._order = unit.cpu(), given.cpu(), order
+        self._rows, self._votes, self._order = unit.cpu().numpy(), given.cpu().numpy(), order
 
         self._prior = np.bincount(labels, minlength=n_classes) / n
         self._fit_flips(e, b, labels)
@@ -314,7 +315,8 @@ class AutoNoiseDetector(NoiseDetector):
         n_epochs = min(map(len, histories))  # networks may have stopped early
         self.proba_history_ = np.mean([h[:n_epochs] for h in histories], axis=0).astype(np.float16)[:, back]
         columns = np.ix_(back, place)
-        return Verdict(posterior[columns], scores[back], geometric_mean([e, b])[columns])
+        held_out = geometric_mean([e, b])[columns]
+        return Beliefs.from_posterior(posterior[columns], y, self.classes_, scores=scores[back], held_out=held_out)
 
     def _fit_flips(self, early: Floats, votes: Floats, y: Ints) -> None:
         """T, where the first epochs and the vote name the same class, and how far it counts."""
@@ -347,7 +349,8 @@ class AutoNoiseDetector(NoiseDetector):
             near, seen = self._prepare(X, reset=False)
         a = np.mean([clf.predict_proba(seen) for clf in self.estimators_], axis=0)
         unit = unit_rows(near if self._is_table else self._network_features(seen), "cpu")
-        b = shares(count_votes(neighbors_among(unit, self._rows, self.n_neighbors_), self._votes, a.shape[1]))
+        neighbors = neighbors_among(unit, torch.from_numpy(self._rows), self.n_neighbors_)
+        b = shares(count_votes(neighbors, torch.from_numpy(self._votes), a.shape[1]))
         return geometric_mean([a, b])
 
     def _posterior(self, X: Any) -> Floats:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from dataclasses import replace
 from numbers import Real
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse
@@ -20,11 +21,10 @@ from torch import Tensor
 from robustlabels.detection import thresholds
 from robustlabels.maths import confident_joint as confident
 from robustlabels.training import inputs
+from robustlabels.training.beliefs import Beliefs, Floats, Ints
 from robustlabels.training.meta import seeded_clone
 from robustlabels.training.parameters import check_number
-
-Floats = NDArray[np.floating[Any]]
-Ints = NDArray[np.int64]
+from robustlabels.training.persistence import SavableMixin
 
 THRESHOLDS = ("auto", "noise_rate", "quantile", "fdr")
 
@@ -35,30 +35,12 @@ N_DIRECTIONS = 256
 """Singular directions onto which they are."""
 
 
-class Verdict(NamedTuple):
-    """What a detector makes of the rows it was fitted on.
-
-    Attributes
-    ----------
-    posterior : ndarray of shape (n_samples, n_classes)
-        Probability of each class being the right one.
-    scores : ndarray of shape (n_samples,) or None
-        In [0, 1], higher is more suspicious; None is one minus the posterior of the given label.
-    belief : ndarray of shape (n_samples, n_classes) or None
-        Class probabilities that have not seen the row's own label, where there are such: the noise rate and
-        ``threshold="fdr"`` are estimated from them. None takes the posterior.
-    """
-
-    posterior: Floats
-    scores: Floats | None = None
-    belief: Floats | None = None
-
-
-class NoiseDetector(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class NoiseDetector(SavableMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Base of all detectors: a score for every label, and what follows from scores.
 
-    A subclass writes ``_detect(X, y)``, where X is checked and y holds class numbers, and returns a :class:`Verdict`;
-    to score new rows it also writes ``_posterior(X)``, or ``_score(X, y)``.
+    A subclass writes ``_detect(X, y)``, where X is checked and y holds class numbers. It returns
+    :meth:`Beliefs.from_posterior(...) <robustlabels.training.beliefs.Beliefs.from_posterior>`; flags are set
+    afterwards, by the threshold. To score new rows, a subclass also writes ``_posterior(X)`` or ``_score(X, y)``.
 
     Parameters
     ----------
@@ -110,16 +92,16 @@ class NoiseDetector(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Examples
     --------
-    A detector that believes in the nearest class mean:
+    A detector whose posterior falls with the distance to each class mean:
 
     >>> import numpy as np
     >>> from scipy.special import softmax
     >>> from sklearn.datasets import load_iris
-    >>> from robustlabels.detection import NoiseDetector, Verdict
+    >>> from robustlabels.detection import Beliefs, NoiseDetector
     >>> class MeanDetector(NoiseDetector):
     ...     def _detect(self, X, y):
     ...         self.means_ = np.stack([X[y == k].mean(0) for k in range(len(self.classes_))])
-    ...         return Verdict(self._posterior(X))
+    ...         return Beliefs.from_posterior(self._posterior(X), y, self.classes_)
     ...     def _posterior(self, X):
     ...         return softmax(-((X[:, None] - self.means_) ** 2).sum(2), axis=1)
     >>> X, y = load_iris(return_X_y=True)
@@ -143,8 +125,8 @@ class NoiseDetector(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     # --- what a detector says
 
-    def _detect(self, X: Any, y: Ints) -> Verdict:
-        """What the detector makes of checked rows and class numbers."""
+    def _detect(self, X: Any, y: Ints) -> Beliefs:
+        """Judge checked rows and their labels, given as class numbers."""
         raise NotImplementedError(f"{type(self).__name__} is a subclass of NoiseDetector without a _detect method")
 
     def _posterior(self, X: Any) -> Floats:
@@ -208,7 +190,7 @@ class NoiseDetector(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 f"y holds 1 class, {self.classes_.tolist()[0]!r}; {type(self).__name__} needs labels of 2 classes or "
                 "more."
             )
-        self._describe(self._detect(X, numbers), numbers)
+        self._describe(self._detect(X, numbers))
         return self
 
     def _read(self, X: Any, y: Any = None, *, reset: bool) -> Any:
@@ -226,32 +208,21 @@ class NoiseDetector(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             self.input_shape_, self.input_bytes_, self.input_integers_ = (X.shape[1],), False, False
         return X
 
-    def _describe(self, found: Verdict, y: Ints) -> None:
-        """Set the attributes every fitted detector carries, aligned with the rows of X."""
-        n, n_classes = len(y), len(self.classes_)
-        name = type(self).__name__
-        posterior = confident.check_probabilities(found.posterior, n, name=f"label_posterior_ of {name}")
-        if posterior.shape[1] != n_classes:
-            raise ValueError(f"{name} believes in {posterior.shape[1]} classes, but y holds {n_classes}.")
-        scores = 1 - posterior[np.arange(n), y] if found.scores is None else found.scores
-        scores = self._check_scores(scores, n)
-        belief = posterior if found.belief is None else found.belief
-        belief = confident.check_probabilities(belief, n, name=f"belief of {name}")
-
-        self._belief = found.belief
+    def _describe(self, found: Beliefs) -> None:
+        """Set the attributes that every fitted detector has, aligned with the rows of X."""
+        assert found.posterior is not None  # a detector keeps the whole matrix, as label_posterior_
+        y, posterior = found.given, found.posterior
+        scores = self._check_scores(found.noise_scores, len(found))
+        held_out = posterior if found.held_out is None else found.held_out
+        self._held_out = found.held_out
         self.label_posterior_ = posterior
-        self.noise_scores_ = scores
-        self.wrong_probability_ = thresholds.fit_transition_model(belief, y).wrong_probability(belief, y)
-        self._estimate_noise(belief, y)
-        self.threshold_ = self._find_threshold(scores)
-        self.noise_mask_ = scores > self.threshold_
-
-        suggested = np.where(self.noise_mask_, posterior.argmax(1), y)
-        self.suggested_labels_ = self.classes_[suggested]
-        self.suggested_confidence_ = posterior[np.arange(n), suggested]
-        joint = np.stack([posterior[y == k].sum(0, dtype=np.float64) for k in range(n_classes)], axis=1)
-        mass = joint.sum(1, keepdims=True)  # joint: believed class, given label
-        self.transition_matrix_ = np.where(mass > 0, joint / np.where(mass > 0, mass, 1), np.eye(n_classes))
+        self.wrong_probability_ = thresholds.fit_transition_model(held_out, y).wrong_probability(held_out, y)
+        rate, interval = self._estimate_noise(held_out, y)
+        self.noise_rate_ = rate  # the threshold may follow from it
+        threshold = self._find_threshold(scores)
+        flagged = scores > threshold
+        beliefs = replace(found, noise_scores=scores, noise_rate=rate, noise_rate_interval=interval)
+        self.__dict__.update(beliefs.flagging(flagged, threshold).attributes())
 
     def _check_scores(self, scores: Any, n: int) -> Floats:
         scores = np.asarray(scores, dtype=np.float64)
@@ -267,15 +238,14 @@ class NoiseDetector(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"noise scores must lie in [0, 1], but {name} gave {scores[row]} to row {row}.")
         return scores.clip(0, 1)
 
-    def _estimate_noise(self, belief: Floats, y: Ints) -> None:
-        """Set the noise rate and its interval."""
+    def _estimate_noise(self, held_out: Floats, y: Ints) -> tuple[float, tuple[float, float]]:
+        """Estimate the noise rate and its interval."""
         n, wrong = len(y), self.wrong_probability_
-        rate = 1 - float(np.trace(confident.confident_joint(y, belief))) / n
-        doubted = float((belief.argmax(1) != y).mean())
+        rate = 1 - float(np.trace(confident.confident_joint(y, held_out))) / n
+        doubted = float((held_out.argmax(1) != y).mean())
         low = wrong.mean() - 2 * wrong.std() / math.sqrt(n)
         high = doubted + 2 * math.sqrt((doubted * (1 - doubted) + 1 / n) / n)
-        self.noise_rate_ = rate
-        self.noise_rate_interval_ = (float(np.clip(low, 0, rate)), float(np.clip(high, rate, 1)))
+        return rate, (float(np.clip(low, 0, rate)), float(np.clip(high, rate, 1)))
 
     def _find_threshold(self, scores: Floats) -> float:
         if isinstance(self.threshold, Real):

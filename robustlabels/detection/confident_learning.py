@@ -15,9 +15,10 @@ from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import validate_data
 from torch import Tensor
 
-from robustlabels.detection.base import Floats, Ints, NoiseDetector, Verdict
+from robustlabels.detection.base import NoiseDetector
 from robustlabels.maths import confident_joint as confident
 from robustlabels.training import inputs
+from robustlabels.training.beliefs import Beliefs, Floats, Ints
 from robustlabels.training.inputs import take_rows
 from robustlabels.training.meta import seeded_clone
 from robustlabels.training.parameters import check_number
@@ -146,7 +147,7 @@ class ConfidentLearningNoiseDetector(NoiseDetector):
         checked = validate_data(self, X, reset=reset, accept_sparse="csr", allow_nd=True, ensure_all_finite=not missing)
         return X if hasattr(X, "dtypes") else checked
 
-    def _detect(self, X: Any, y: Ints) -> Verdict:
+    def _detect(self, X: Any, y: Ints) -> Beliefs:
         generator = check_random_state(self.random_state)
         n, n_classes = len(y), len(self.classes_)
         inner = self._inner(X)
@@ -164,10 +165,10 @@ class ConfidentLearningNoiseDetector(NoiseDetector):
         self.confident_joint_ = confident.confident_joint(y, proba)
         self.label_issues_ = confident.find_label_issues(y, proba, filter_by=self.filter_by)
         right = confident.label_quality(y, proba, method=self.quality, adjusted=self.adjusted)
-        return Verdict(proba, 1 - right)
+        return Beliefs.from_posterior(proba, y, self.classes_, scores=1 - right)
 
-    def _describe(self, found: Verdict, y: Ints) -> None:
-        super()._describe(found, y)
+    def _describe(self, found: Beliefs) -> None:
+        super()._describe(found)
         joint = self.confident_joint_.T
         self.transition_matrix_ = joint / joint.sum(1, keepdims=True)
 

@@ -8,10 +8,11 @@ from typing import Any, Self
 import numpy as np
 from sklearn.utils import check_random_state
 
-from robustlabels.detection.base import Floats, Ints, NoiseDetector, Verdict
+from robustlabels.detection.base import NoiseDetector
 from robustlabels.detection.confident_learning import ConfidentLearningNoiseDetector
 from robustlabels.detection.knn import KNNNoiseDetector
 from robustlabels.detection.small_loss import SmallLossNoiseDetector
+from robustlabels.training.beliefs import Beliefs, Floats, Ints
 from robustlabels.training.meta import seeded_clone
 
 FLOOR = 1e-3
@@ -152,16 +153,17 @@ class EnsembleNoiseDetector(NoiseDetector):
         super()._read(X, y, reset=reset)
         return X
 
-    def _detect(self, X: Any, y: Ints) -> Verdict:
+    def _detect(self, X: Any, y: Ints) -> Beliefs:
         generator = check_random_state(self.random_state)
         given = self.classes_[y]
         self.detectors_ = [seeded_clone(part, generator).fit(X, given) for _, part in self._parts()]
-        beliefs = [part.label_posterior_ if part._belief is None else part._belief for part in self.detectors_]
+        beliefs = [part.label_posterior_ if part._held_out is None else part._held_out for part in self.detectors_]
         posterior = geometric_mean([part.label_posterior_ for part in self.detectors_])
         scores = None
         if self.combine == "rank":
             scores = np.mean([_ranked(part.noise_scores_, part.noise_scores_) for part in self.detectors_], axis=0)
-        return Verdict(posterior, scores, geometric_mean(beliefs))
+        held_out = geometric_mean(beliefs)
+        return Beliefs.from_posterior(posterior, y, self.classes_, scores=scores, held_out=held_out)
 
     def _posterior(self, X: Any) -> Floats:
         return geometric_mean([part._posterior(part._read(X, reset=False)) for part in self.detectors_])

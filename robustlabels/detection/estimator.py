@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from robustlabels.detection.base import Floats, Ints, NoiseDetector, Verdict, dense_rows, fitted
+from robustlabels.detection.base import NoiseDetector, dense_rows, fitted
 from robustlabels.methods.elr import ELRClassifier
 from robustlabels.training.base import BaseNoisyLabelClassifier
+from robustlabels.training.beliefs import Beliefs, Floats, Ints
 
 
 class EstimatorNoiseDetector(NoiseDetector):
@@ -75,7 +76,7 @@ class EstimatorNoiseDetector(NoiseDetector):
     def _network(self) -> Any:
         return self._inner()
 
-    def _detect(self, X: Any, y: Ints) -> Verdict:
+    def _detect(self, X: Any, y: Ints) -> Beliefs:
         generator = check_random_state(self.random_state)
         X = dense_rows(self, X, generator.randint(np.iinfo(np.int32).max))
         given = self.classes_[y]
@@ -87,7 +88,8 @@ class EstimatorNoiseDetector(NoiseDetector):
                 "ConfidentLearningNoiseDetector for any other."
             )
         self._check_rows(given, name)
-        return Verdict(self._beliefs(X), self.estimator_.noise_scores_)
+        scores = self.estimator_.noise_scores_
+        return Beliefs.from_posterior(self._beliefs(X), y, self.classes_, scores=scores)
 
     def _check_rows(self, given: NDArray[Any], name: str) -> None:
         """Raise unless the classifier was fitted on these rows."""
@@ -103,7 +105,7 @@ class EstimatorNoiseDetector(NoiseDetector):
     def _beliefs(self, X: Any) -> Floats:
         clf = self.estimator_
         if isinstance(clf, BaseNoisyLabelClassifier):
-            return np.concatenate([proba for _, proba in clf._beliefs(clf._read_new(X))])
+            return np.concatenate([proba for _, proba in clf._posterior(clf._read_new(X))])
         return clf.predict_proba(X)
 
     def _posterior(self, X: Any) -> Floats:

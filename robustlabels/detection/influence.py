@@ -9,7 +9,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from robustlabels.detection import thresholds
-from robustlabels.detection.base import Floats, Ints, NoiseDetector, Verdict, dense_rows, fitted
+from robustlabels.detection.base import NoiseDetector, dense_rows, fitted
 from robustlabels.maths.influence_functions import (
     curvature,
     data_influence,
@@ -17,6 +17,7 @@ from robustlabels.maths.influence_functions import (
     influence_scores,
     model_influence,
 )
+from robustlabels.training.beliefs import Beliefs, Floats, Ints
 from robustlabels.training.parameters import check_number
 
 
@@ -130,7 +131,7 @@ class InfluenceNoiseDetector(NoiseDetector):
             return self.estimator_.transform(X)
         return np.asarray(X, dtype=np.float32).reshape(len(X), -1)
 
-    def _detect(self, X: Any, y: Ints) -> Verdict:
+    def _detect(self, X: Any, y: Ints) -> Beliefs:
         generator = check_random_state(self.random_state)
         seed = int(generator.randint(np.iinfo(np.int32).max))
         dense = dense_rows(self, X, seed)
@@ -154,8 +155,9 @@ class InfluenceNoiseDetector(NoiseDetector):
         self._head, self._labels = found.head, y
         self._curvature = curvature(found.head, features, backend=self.backend)
         chosen = np.sort(np.random.RandomState(seed).permutation(n)[: self.max_reference])
-        self._reference = features[chosen], y[chosen]
-        return Verdict(found.head.proba(features).numpy(), found.rank.numpy())
+        self._reference = np.asarray(features[chosen]), y[chosen]
+        posterior, ranks = found.head.proba(features).numpy(), found.rank.numpy()
+        return Beliefs.from_posterior(posterior, y, self.classes_, scores=ranks)
 
     def _mixture_split(self, scores: Floats) -> float:
         return thresholds.rate_threshold(scores, self._n_outliers / len(scores))

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robustlabels.detection.base import Floats, Ints, NoiseDetector, Verdict
+from robustlabels.detection.base import NoiseDetector
 from robustlabels.maths.functional import count_votes, default_n_neighbors, most_votes, nearest_neighbors
 from robustlabels.training import inputs
+from robustlabels.training.beliefs import Beliefs, Floats, Ints
 from robustlabels.training.net import resolve_device
 from robustlabels.training.parameters import check_number
 
@@ -25,6 +26,11 @@ def unit_rows(X: Any, device: str) -> Any:
         return scipy.sparse.csr_matrix(scipy.sparse.diags(1 / np.where(norm > 0, norm, 1)) @ X)
     rows = torch.from_numpy(np.array(X, dtype=np.float32).reshape(len(X), -1))
     return F.normalize(rows.to(device), dim=1)
+
+
+def as_tensor(rows: Any) -> Any:
+    """Stored rows as neighbors are searched among them: a tensor, or a CSR matrix as it is."""
+    return rows if scipy.sparse.issparse(rows) else torch.from_numpy(rows)
 
 
 def neighbors_among(queries: Any, rows: Any, k: int, *, themselves: bool = False) -> Tensor:
@@ -151,7 +157,7 @@ class KNNNoiseDetector(NoiseDetector):
             )
         return super()._read(X, y, reset=reset)
 
-    def _detect(self, X: Any, y: Ints) -> Verdict:
+    def _detect(self, X: Any, y: Ints) -> Beliefs:
         n, n_classes = X.shape[0], len(self.classes_)
         self.n_neighbors_ = voters(self.n_neighbors, n, n_classes)
         device = "cpu" if scipy.sparse.issparse(X) else resolve_device(self.device)
@@ -164,12 +170,13 @@ class KNNNoiseDetector(NoiseDetector):
         if self.n_passes == 2:
             labels = most_votes(first)
             counts = count_votes(neighbors, labels, n_classes)
-        self._rows = rows.cpu() if isinstance(rows, Tensor) else rows
-        self._labels = labels.cpu()
-        return Verdict(shares(counts), belief=None if self.n_passes == 1 else shares(first))
+        self._rows = rows.cpu().numpy() if isinstance(rows, Tensor) else rows
+        self._labels = labels.cpu().numpy()
+        held_out = None if self.n_passes == 1 else shares(first)
+        return Beliefs.from_posterior(shares(counts), y, self.classes_, held_out=held_out)
 
     def _posterior(self, X: Any) -> Floats:
         if scipy.sparse.issparse(X) != scipy.sparse.issparse(self._rows):
             X = X.toarray() if scipy.sparse.issparse(X) else scipy.sparse.csr_matrix(X)
-        neighbors = neighbors_among(unit_rows(X, "cpu"), self._rows, self.n_neighbors_)
-        return shares(count_votes(neighbors, self._labels, len(self.classes_)))
+        neighbors = neighbors_among(unit_rows(X, "cpu"), as_tensor(self._rows), self.n_neighbors_)
+        return shares(count_votes(neighbors, torch.from_numpy(self._labels), len(self.classes_)))

@@ -10,9 +10,10 @@ from scipy.special import expit
 from sklearn.utils import check_random_state
 
 from robustlabels.detection import thresholds
-from robustlabels.detection.base import Floats, Ints, NoiseDetector, Verdict, dense_rows
+from robustlabels.detection.base import NoiseDetector, dense_rows
 from robustlabels.methods.elr import ELRClassifier
 from robustlabels.training.base import BaseNoisyLabelClassifier
+from robustlabels.training.beliefs import Beliefs, Floats, Ints
 from robustlabels.training.dynamics import Dynamics, fit_watched
 from robustlabels.training.meta import seeded_clone
 
@@ -119,7 +120,7 @@ class SmallLossNoiseDetector(NoiseDetector):
     def _network(self) -> Any:
         return self._inner()
 
-    def _detect(self, X: Any, y: Ints) -> Verdict:
+    def _detect(self, X: Any, y: Ints) -> Beliefs:
         generator = check_random_state(self.random_state)
         self.estimator_ = seeded_clone(self._inner(), generator)
         X = dense_rows(self, X, generator.randint(np.iinfo(np.int32).max))
@@ -131,7 +132,8 @@ class SmallLossNoiseDetector(NoiseDetector):
         else:
             most = dynamics.forgotten.max().clamp_min(1)
             scores = torch.where(dynamics.learned, dynamics.forgotten / most, 1.0).cpu().numpy()
-        return Verdict(mean_of(dynamics, "proba"), scores, mean_of(dynamics, "early"))
+        posterior, early = mean_of(dynamics, "proba"), mean_of(dynamics, "early")
+        return Beliefs.from_posterior(posterior, y, self.classes_, scores=scores, held_out=early)
 
     def _mixture_split(self, scores: Floats) -> float:
         if self.statistic != "loss":

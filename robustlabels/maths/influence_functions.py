@@ -142,8 +142,30 @@ def _moments(features: Any, weight: Tensor, standardize: bool) -> tuple[Tensor, 
 # -- The last layer ----------------------------------------------------------------------------------------------------
 
 
+class ArrayState:
+    """Tensors are arrays in the state of an object: pickle, skops and ``save`` then need to know NumPy alone."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: _as_arrays(value) for name, value in vars(self).items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({name: _as_tensors(value) for name, value in state.items()})
+
+
+def _as_arrays(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_as_arrays(part) for part in value)
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+
+
+def _as_tensors(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_as_tensors(part) for part in value)
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+
 @dataclass(frozen=True, eq=False)
-class RidgeSoftmax:
+class RidgeSoftmax(ArrayState):
     """Softmax regression with a ridge on all parameters, bias included; its ``fit`` solves it.
 
     Minimizes (1/n) sum_i w_i CE(W h_i, y_i) + (damping / 2) ||W||^2, where h_i is a standardized row with a constant 1.
@@ -363,7 +385,7 @@ def _two_loops(gradient: Tensor, pairs: deque, precondition: Callable[[Tensor], 
 # -- The inverse Hessian -----------------------------------------------------------------------------------------------
 
 
-class InverseHessian:
+class InverseHessian(ArrayState):
     """H^-1, as far as influence asks for it; made by :func:`~robustlabels.maths.influence_functions.curvature`.
 
     A gradient g = vec(r h^T) is given as residuals r (c, K) and standardized rows h (c, D).

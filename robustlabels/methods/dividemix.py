@@ -560,4 +560,4 @@ class DivideMixClassifier(BaseNoisyLabelClassifier):
         quality, divided = objective.quality(index).cpu().numpy(), objective.posterior(index)[1].cpu().numpy()
         self.label_quality_ = np.where(divided, quality, 1 - self.noise_scores_)
         self.clean_mask_ = np.where(divided, quality > self.clean_threshold, ~self.noise_mask_)
-        self.soft_labels_ = np.concatenate([proba for _, proba in self._beliefs(rows)])
+        self.soft_labels_ = np.concatenate([proba for _, proba in self._posterior(rows)])

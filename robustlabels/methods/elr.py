@@ -375,7 +375,7 @@ class ELRClassifier(PublishedSettingsMixin, RowLossClassifier):
     def _describe(self, rows: Rows) -> None:
         super()._describe(rows)
         if self.target_storage == "device" and self.target_top_m is None:
-            self.soft_labels_ = np.concatenate([proba for _, proba in self._beliefs(rows)])
+            self.soft_labels_ = np.concatenate([proba for _, proba in self._posterior(rows)])
 
 
 # --- ELR+ -------------------------------------------------------------------------------------------------------------

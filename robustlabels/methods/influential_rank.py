@@ -37,6 +37,7 @@ from robustlabels.maths.influence_functions import (
 from robustlabels.methods.baselines import CrossEntropyClassifier
 from robustlabels.methods.influential_rank_models import is_initialized_net, model_for, opened, rests_on_frozen
 from robustlabels.training import inputs
+from robustlabels.training.beliefs import Beliefs, forget_fit
 from robustlabels.training.inputs import take_rows
 from robustlabels.training.meta import BaseMetaClassifier, weight_name
 from robustlabels.training.parameters import check_number
@@ -160,7 +161,7 @@ class _Problem:
         return self.accuracy(lambda X: _positions(self.classes, estimator.predict(X)))
 
 
-class _Scores(NamedTuple):
+class _Criteria(NamedTuple):
     """Both criteria and their rank, each (n,)."""
 
     model: np.ndarray
@@ -227,7 +228,7 @@ class _PostTraining:
             self.known = self.features(self.judging[1], val=self.p.y_val is not None)
         return self.known, self.judging[2]
 
-    def rank(self, heads: list[RidgeSoftmax], features: list[Any], index: np.ndarray) -> tuple[_Scores, list[Any]]:
+    def rank(self, heads: list[RidgeSoftmax], features: list[Any], index: np.ndarray) -> tuple[_Criteria, list[Any]]:
         """Scores of the rows the heads were solved on, and how to score others by them."""
         reference, weight = self.reference(), self.p.weight[index]
         parts, others = [], []
@@ -244,11 +245,13 @@ class _PostTraining:
             others.append((head, {**how, "reference": known or (f, self.p.y[index])}))
         return _mean(parts), others
 
-    def describe(self, heads: list[RidgeSoftmax], features: list[Any], index: np.ndarray) -> tuple[_Scores, _Scores]:
+    def describe(
+        self, heads: list[RidgeSoftmax], features: list[Any], index: np.ndarray
+    ) -> tuple[_Criteria, _Criteria]:
         """Scores of all rows, those not trained on ranked among themselves; and of the rows ``index`` alone."""
         n = len(self.p.y)
         own, how = self.rank(heads, features, index)
-        whole = _Scores(*(np.zeros(n) for _ in own))
+        whole = _Criteria(*(np.zeros(n) for _ in own))
         rest = np.setdiff1d(np.arange(n), index)
         for scores, inside in zip(whole, own, strict=True):
             scores[index] = inside
@@ -259,14 +262,14 @@ class _PostTraining:
                 scores[rest] = outside
         return whole, own
 
-    def beliefs(self) -> np.ndarray:
+    def posterior(self) -> np.ndarray:
         """Class probabilities (n, n_classes) of all rows by the layer solved on the kept ones."""
         features = self.features(np.arange(len(self.p.y)))
         kept = np.flatnonzero(self.p.trained & (self.removal_round < 0))
         heads = self.solve([_take(f, kept) for f in features], kept)
         return _mean_proba(heads[self.ranked], features[self.ranked])
 
-    def choose(self, scores: _Scores, features: list[Any], index: np.ndarray, room: np.ndarray, n: int) -> np.ndarray:
+    def choose(self, scores: _Criteria, features: list[Any], index: np.ndarray, room: np.ndarray, n: int) -> np.ndarray:
         """Which of the rows ``index`` go."""
         y = self.p.y[index]
         rate = self.clf.removal_rate
@@ -353,9 +356,9 @@ def _take(features: Any, index: np.ndarray) -> Any:
     return features[torch.from_numpy(index).to(features.device) if isinstance(features, Tensor) else index]
 
 
-def _mean(parts: list[Any]) -> _Scores:
+def _mean(parts: list[Any]) -> _Criteria:
     """Scores over the networks."""
-    return _Scores(*(np.mean([getattr(p, name).cpu().numpy() for p in parts], axis=0) for name in _Scores._fields))
+    return _Criteria(*(np.mean([getattr(p, name).cpu().numpy() for p in parts], axis=0) for name in _Criteria._fields))
 
 
 def _mean_proba(heads: list[RidgeSoftmax], features: list[Any]) -> np.ndarray:
@@ -762,31 +765,26 @@ class InfluentialRankClassifier(BaseMetaClassifier):
     def _conclude(self, estimator: Any, work: _PostTraining, retrained: bool) -> None:
         """All that is learned, at once: a fit that fails on the way changes nothing."""
         p = work.p
-        here = np.arange(len(p.y))
         moved = retrained or work.refine in ("finetune", "last_layer")
         asked = moved and hasattr(estimator, "predict_proba")
-        proba = np.asarray(estimator.predict_proba(p.X) if asked else work.beliefs(), dtype=np.float64)
-        believed = proba.argmax(1)
-        joint = proba.T @ np.eye(len(p.classes))[p.y]  # believed class, given label
-        mass = joint.sum(1, keepdims=True)
-        flagged = work.removal_round >= 0
-        if work.best_round > 0:
-            flagged |= ~p.trained & (believed != p.y)
-        suggested = np.where(flagged, believed, p.y)
-        for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
-            delattr(self, name)
+        posterior = np.asarray(estimator.predict_proba(p.X) if asked else work.posterior(), dtype=np.float64)
+        removed = work.removal_round >= 0
+
+        def flag(differs: np.ndarray) -> np.ndarray:
+            # Rows that were never trained on cannot be removed; the refined model flags them instead.
+            return removed | (~p.trained & differs) if work.best_round > 0 else removed
+
+        ranks = work.first.rank.astype(np.float32)
+        beliefs = Beliefs.from_posterior(posterior, p.y, p.classes, flag=flag, scores=ranks)
+        forget_fit(self)
         self._adopt(estimator)
+        self.__dict__.update(beliefs.attributes())
+        self.suggested_confidence_ = beliefs.confidence.astype(np.float32)
         self.classes_ = p.classes
         self.influence_model_, self.influence_data_, self.influential_rank_ = work.first
-        self.noise_scores_ = self.influential_rank_.astype(np.float32)
-        self.noise_mask_ = flagged
-        self.kept_mask_ = ~flagged
-        self.support_ = np.flatnonzero(~flagged)
+        self.kept_mask_ = ~beliefs.flagged
+        self.support_ = np.flatnonzero(self.kept_mask_)
         self.removal_round_ = work.removal_round
-        self.noise_rate_ = float(np.mean(believed != p.y))
-        self.suggested_labels_ = p.classes[suggested]
-        self.suggested_confidence_ = proba[here, suggested].astype(np.float32)
-        self.transition_matrix_ = np.where(mass > 0, joint / np.where(mass > 0, mass, 1), np.eye(len(p.classes)))
         self.n_rounds_, self.best_round_ = work.n_rounds, work.best_round
         self.history_, self.retrained_ = work.history, retrained
 

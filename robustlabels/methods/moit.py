@@ -808,17 +808,13 @@ class MOITClassifier(BaseNoisyLabelClassifier):
     def _objective(self) -> MOITObjective:
         return next(m for m in self.net_.criterion_.modules() if isinstance(m, MOITObjective))
 
-    def _describe(self, rows: Rows) -> None:
-        super()._describe(rows)
+    def _flag(self, rows: Rows, differs: np.ndarray) -> np.ndarray:
+        """Flag the rows outside the balanced clean set; rows without a vote where another class is more probable."""
         objective = self._objective()
-        lost = self.noise_mask_  # the believed label is not the given one
-        self.noise_rate_ = float(lost.mean())
-        seen = objective.posterior(torch.arange(len(rows.y), device=rows.device))[1].cpu().numpy()
-        self.agreement_ = ~lost
-        self.clean_mask_ = np.where(seen, objective.clean.cpu().numpy(), ~lost)
-        self.noise_mask_ = ~self.clean_mask_
-        given = self.classes_[rows.y.cpu().numpy()]
-        self.suggested_labels_ = np.where(self.noise_mask_, self.suggested_labels_, given)
+        voted = objective.posterior(torch.arange(len(rows.y), device=rows.device))[1].cpu().numpy()
+        self.agreement_ = ~differs
+        self.clean_mask_ = np.where(voted, objective.clean.cpu().numpy(), ~differs)
+        return ~self.clean_mask_
 
     # --- features
 

@@ -754,10 +754,14 @@ class SANMClassifier(BaseMetaClassifier):
         if not self.keep_decoder:
             _forget(estimator.net_.optimizer_, objective.decoders)
             objective.decoders = nn.ModuleList()
-        decoders = list(objective.decoders)
-        self.decoder_ = None if not decoders else decoders[0] if len(decoders) == 1 else objective.decoders
 
-    # --- what the fitted host knows
+    # --- what the fitted base classifier knows
+
+    @property
+    def decoder_(self) -> Any:
+        """The decoder that reconstructs masked inputs, a list of two for two networks; None where none was kept."""
+        decoders: Any = getattr(self.estimator_.net_.criterion_, "decoders", [])
+        return None if not len(decoders) else decoders[0] if len(decoders) == 1 else decoders
 
     @property
     def module_(self) -> nn.Module:

@@ -28,7 +28,8 @@ from torch import nn
 
 from robustlabels import augment as augmentation
 from robustlabels import modules
-from robustlabels.training import inputs, persistence
+from robustlabels.training import inputs
+from robustlabels.training.beliefs import Beliefs
 from robustlabels.training.hooks import CheckpointFile, ProgressBar
 from robustlabels.training.net import EpochHook, RobustNet, resolve_device, resolve_precision, unwrap
 from robustlabels.training.objective import Model, Objective
@@ -42,6 +43,7 @@ from robustlabels.training.parameters import (
     default_batch_size,
     default_max_epochs,
 )
+from robustlabels.training.persistence import SavableMixin
 from robustlabels.training.rows import Batches, Rows
 
 try:  # scikit-learn 1.9's own callback protocol
@@ -91,6 +93,7 @@ def seeded(seed: int, device: str = "cpu") -> Iterator[None]:
 
 
 class BaseNoisyLabelClassifier(
+    SavableMixin,
     RoutedParametersMixin,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -163,17 +166,18 @@ class BaseNoisyLabelClassifier(
     classes_ : ndarray of shape (n_classes,)
         The labels, sorted.
     noise_scores_ : ndarray of shape (n_samples,), float32
-        One minus the believed probability of the given label; higher is more suspicious.
+        One minus the posterior probability of the given label; higher is more suspicious.
     noise_mask_ : ndarray of shape (n_samples,), bool
-        True where the believed class is not the given one.
+        True for flagged rows: those whose most probable class is not the given label.
     noise_rate_ : float
-        Share of flagged rows.
+        Estimated share of wrong labels: the share of rows whose most probable class is not the given label. The share
+        of flagged rows is ``noise_mask_.mean()``.
     suggested_labels_ : ndarray of shape (n_samples,)
-        The believed class; the given label wherever the row is not flagged.
+        The most probable class of flagged rows; the given label of all others.
     suggested_confidence_ : ndarray of shape (n_samples,), float32
-        Believed probability of the suggested label.
+        Posterior probability of the suggested label.
     transition_matrix_ : ndarray of shape (n_classes, n_classes)
-        Rows: believed class, columns: given label, each row summing to one.
+        Rows: true class, as estimated from the posterior; columns: given label; each row sums to one.
     net_ : RobustNet
         The trained skorch net; ``net_.history`` is the learning curve.
     n_features_in_, feature_names_in_, input_shape_, input_bytes_, input_integers_
@@ -516,7 +520,7 @@ class BaseNoisyLabelClassifier(
 
     # --- what one fit knows of every row
 
-    def _beliefs(self, rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _posterior(self, rows: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Row numbers and class probabilities, chunk by chunk: the objective's memory of the rows it visited, the final
         model's answer for the others (zero weight, validation split) and for methods without a memory.
         """
@@ -532,26 +536,17 @@ class BaseNoisyLabelClassifier(
                 proba[ask] = self._softmax(rows.at(index[ask.to(index.device)])).float()
             yield index.cpu().numpy(), proba.numpy()
 
+    def _flag(self, rows: Rows, differs: np.ndarray) -> np.ndarray:
+        """Apply the rule for flagged rows; ``differs`` is True where the most probable class is not the given label."""
+        return differs
+
     def _describe(self, rows: Rows) -> None:
-        """Set the attributes every fitted classifier carries, aligned with the rows of X."""
-        y = rows.y.cpu().numpy()
-        n, n_classes = len(y), rows.n_classes
-        believed = np.empty(n, dtype=np.int64)
-        confidence, score = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32)
-        joint = np.zeros((n_classes, n_classes))  # believed class, given label
-        for index, proba in self._beliefs(rows):
-            here = np.arange(len(index))
-            believed[index] = proba.argmax(1)
-            confidence[index] = proba[here, believed[index]]
-            score[index] = 1 - proba[here, y[index]]
-            joint += proba.T @ np.eye(n_classes, dtype=np.float32)[y[index]]
-        mass = joint.sum(1, keepdims=True)
-        self.noise_scores_ = np.clip(score, 0, 1)
-        self.noise_mask_ = believed != y
-        self.noise_rate_ = float(self.noise_mask_.mean())
-        self.suggested_labels_ = self.classes_[believed]
-        self.suggested_confidence_ = confidence
-        self.transition_matrix_ = np.where(mass > 0, joint / np.where(mass > 0, mass, 1), np.eye(n_classes))
+        """Set the attributes that every fitted classifier has, aligned with the rows of X."""
+        given = rows.y.cpu().numpy()
+        beliefs = Beliefs.from_posterior(
+            self._posterior(rows), given, self.classes_, flag=functools.partial(self._flag, rows)
+        )
+        self.__dict__.update(beliefs.attributes())
 
     # --- predict
 
@@ -641,27 +636,6 @@ class BaseNoisyLabelClassifier(
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-    # --- keep
-
-    def save(self, path: Any) -> None:
-        """Write the fitted estimator to one ``.safetensors`` file: weights, row attributes and, as JSON, parameters.
-
-        Reading it runs no code. See :func:`robustlabels.load`.
-
-        Parameters
-        ----------
-        path : str or Path
-
-        Raises
-        ------
-        NotFittedError
-            Before ``fit``.
-        TypeError
-            For parameters or labels that JSON cannot hold; pickle or joblib keep those.
-        """
-        check_is_fitted(self)
-        persistence.save(self, path)
 
 
 class RowLossClassifier(BaseNoisyLabelClassifier):

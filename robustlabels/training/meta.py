@@ -15,6 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from robustlabels.training.beliefs import ROW_ATTRIBUTES
+from robustlabels.training.persistence import SavableMixin
 
 
 def seeded_clone(estimator: Any, random_state: Any) -> Any:
@@ -30,7 +31,7 @@ def _answers(name: str) -> Callable[[Any], bool]:
     return lambda self: hasattr(vars(self).get("estimator_", self._inner()), name)
 
 
-class BaseMetaClassifier(TransformerMixin, ClassifierMixin, BaseEstimator):
+class BaseMetaClassifier(SavableMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
     """Base of the classifiers around a classifier: what the fitted ``estimator_`` answers, they answer.
 
     Parameters
