@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, NamedTuple, Self
+from numbers import Integral, Real
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from robustlabels.methods.baselines import CrossEntropyClassifier
 from robustlabels.training.beliefs import Beliefs, forget_fit
 from robustlabels.training.inputs import read_labels, take_params, take_rows
 from robustlabels.training.meta import BaseMetaClassifier, fit_parameters, inside, routing, seeded_clone, weight_name
-from robustlabels.training.parameters import check_number
+from robustlabels.training.parameters import ConstrainedParametersMixin, HasMethods, Interval, StrOptions
 from robustlabels.training.persistence import SavableMixin
 
 __all__ = ["NoiseAwareClassifier", "NoiseFilter", "Repair", "protected_rows", "repair"]
@@ -192,7 +193,6 @@ class _Detecting:
 
         Return the fitted detector, its beliefs, and X as something whose rows can be picked.
         """
-        check_number("min_per_class", self.min_per_class, 1, integer=True)
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         classes, codes = read_labels(self, y)
@@ -311,6 +311,15 @@ class NoiseAwareClassifier(_Detecting, BaseMetaClassifier):
     True
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "detector": ["no_validation"],
+        "strategy": [StrOptions(set(STRATEGIES))],
+        "relabel_confidence": [Interval(Real, 0, 1, closed="both")],
+        "min_per_class": [Interval(Integral, 1, None, closed="left")],
+        "memory": [str, os.PathLike, HasMethods("cache"), None],
+        "random_state": ["random_state"],
+    }
+
     def __init__(
         self,
         estimator: Any = None,
@@ -349,9 +358,7 @@ class NoiseAwareClassifier(_Detecting, BaseMetaClassifier):
         -------
         self
         """
-        if self.strategy not in STRATEGIES:
-            raise ValueError(f"strategy must be one of {STRATEGIES}, got {self.strategy!r}.")
-        check_number("relabel_confidence", self.relabel_confidence, 0, 1)
+        self._check_parameters()
         seeds = self._seeds()
         estimator = _part(self._inner(), seeds[1])
         given, for_detector = self._routed(params)
@@ -447,7 +454,7 @@ class NoiseAwareClassifier(_Detecting, BaseMetaClassifier):
         return tags
 
 
-class NoiseFilter(_Detecting, SavableMixin, BaseEstimator):
+class NoiseFilter(_Detecting, SavableMixin, ConstrainedParametersMixin, BaseEstimator):
     """Drop suspicious rows, in a Pipeline of imbalanced-learn.
 
     It has ``fit_resample`` and no ``transform``: rows are dropped while a pipeline is fitted and never while it
@@ -497,6 +504,13 @@ class NoiseFilter(_Detecting, SavableMixin, BaseEstimator):
     True
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "detector": ["no_validation"],
+        "min_per_class": [Interval(Integral, 1, None, closed="left")],
+        "memory": [str, os.PathLike, HasMethods("cache"), None],
+        "random_state": ["random_state"],
+    }
+
     def __init__(
         self, detector: Any = None, *, min_per_class: int = 1, memory: Any = None, random_state: Any = None
     ) -> None:
@@ -519,6 +533,7 @@ class NoiseFilter(_Detecting, SavableMixin, BaseEstimator):
         -------
         self
         """
+        self._check_parameters()
         detector, beliefs, _ = self._detect(X, y, self._seeds()[0], {})
         labels = beliefs.classes[beliefs.given]
         kept = repair(beliefs, labels, "drop", min_per_class=self.min_per_class).kept

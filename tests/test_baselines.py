@@ -30,7 +30,7 @@ def test_limits_give_cross_entropy(blobs):
     [
         (GCEClassifier(q=0), r"q must be a number in \(0, 1\], got 0"),
         (SCEClassifier(log_zero=1.0), "log_zero"),
-        (CoTeachingClassifier(noise_rate=1.0), r"noise_rate must be a number in \[0, 1\), got 1.0"),
+        (CoTeachingClassifier(noise_rate=1.0), r"noise_rate must be a number in \[0, 1\) or None, got 1.0"),
     ],
 )
 def test_bad_parameters_are_named(blobs, clf, message):

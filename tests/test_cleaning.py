@@ -620,7 +620,7 @@ def test_refused_parameters(noisy):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"strategy": "remove"}, r"strategy must be one of \('drop', 'weight', 'relabel'\), got 'remove'"),
+        ({"strategy": "remove"}, r"strategy must be 'drop', 'relabel' or 'weight', got 'remove'"),
         ({"min_per_class": 0}, r"min_per_class must be an integer in \[1, inf\), got 0"),
         ({"relabel_confidence": 1.5}, r"relabel_confidence must be a number in \[0, 1\], got 1.5"),
         ({"detector": Oracle(np.zeros(3))}, r"of Oracle must .* each of the 200 rows of X, got shape \(3,\)"),

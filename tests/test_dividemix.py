@@ -578,7 +578,7 @@ def test_lambda_u_by_the_share_of_labels_not_believed(blobs):
         ({"clean_threshold": 1}, "clean_threshold"),
         ({"confidence_penalty": -1}, "confidence_penalty"),
         ({"n_average": 0}, "n_average"),
-        ({"prior": "flat"}, "prior must be 'uniform' or 'noisy', got 'flat'"),
+        ({"prior": "flat"}, "prior must be 'noisy' or 'uniform', got 'flat'"),
     ],
 )
 def test_bad_parameters_are_named(blobs, params, message):
@@ -594,7 +594,7 @@ def test_from_paper_holds_the_scripts_settings():
     assert [factor(epoch, 301) for epoch in (149, 150, 300)] == pytest.approx([1, 0.1, 0.1])
     assert DivideMixClassifier.from_paper("cifar10-asym40").confidence_penalty == 1
     assert DivideMixClassifier.from_paper("cifar100-sym90").n_average == 5
-    for setting in DivideMixClassifier._PAPER:
+    for setting in DivideMixClassifier._published:
         DivideMixClassifier.from_paper(setting)._check_parameters()
     with pytest.raises(ValueError, match="setting must be one of 'cifar10', "):
         DivideMixClassifier.from_paper("svhn")

@@ -72,10 +72,13 @@ def test_documented_types_and_defaults_are_those_of_limits_and_signature(name):
         given = signature[parameter.name].default
         if given is not inspect.Parameter.empty and default.replace('"', "'") != repr(given):
             wrong.append(f"{parameter.name}: default {default} is documented, {given!r} is the signature's")
-        quoted = set(re.findall(r'"([^"]*)"', kind))
+        long = re.search(r"\bstr\b", kind)  # a long list of options stands in the description
+        quoted = set(re.findall(r'"([^"]*)"', " ".join([kind, *(parameter.desc if long else [])])))
         limits = cls._parameter_constraints[parameter.name]
+        if limits == ["no_validation"]:
+            continue  # an estimator, checked where it is used
         options = set().union(*(limit.options for limit in limits if isinstance(limit, StrOptions)))
-        if options != quoted:
+        if options != quoted and not (long and not options):
             wrong.append(f"{parameter.name}: {sorted(quoted)} are documented, {sorted(options)} allowed")
         for limit in limits:
             word = None

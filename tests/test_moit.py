@@ -498,7 +498,7 @@ def test_views_that_cannot_differ_are_warned_about(blobs):
     [
         ({"n_neighbors": 200}, "n_neighbors must be less than the 200 training rows, got 200"),
         ({"memory_size": 10}, "memory_size must hold both views"),
-        ({"balance": "mean"}, "balance must be one of"),
+        ({"balance": "mean"}, "balance must be 'max', 'median', 'min' or None, got 'mean'"),
         ({"temperature": 0}, "temperature"),
         ({"augment": lambda x: x[:, :2]}, "shape"),
         ({"augment": lambda x: x.double()}, "dtype"),

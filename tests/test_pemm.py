@@ -584,7 +584,7 @@ def test_one_class_is_refused(blobs):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"loss": "hinge"}, "loss must be one of .* got 'hinge'"),
+        ({"loss": "hinge"}, "loss must be 'ce', 'gce', 'mae', 'sce' or a callable, got 'hinge'"),
         ({"alpha": -1}, r"alpha must be a number in \[0, inf\), got -1"),
         ({"q": 0}, r"q must be a number in \(0, 1\], got 0"),
         ({"potential_weight": "much"}, "potential_weight must be a number"),
@@ -595,14 +595,17 @@ def test_one_class_is_refused(blobs):
         ({"gamma": 0}, "gamma must be a number"),
         ({"gamma": "high"}, "gamma must be a number"),
         ({"dropout": 1}, r"dropout must be a number in \[0, 1\), got 1"),
-        ({"class_prior": "empirical"}, "class_prior must be 'balanced', probabilities or None, got 'empirical'"),
+        ({"class_prior": "empirical"}, "class_prior must be an array-like, 'balanced' or None, got 'empirical'"),
         ({"class_prior": [0.5, 0.5]}, "prior must be 3 positive numbers that sum to 1"),
         ({"class_prior": [0.5, 0.6, -0.1]}, "prior must be 3 positive numbers that sum to 1"),
-        ({"centers_init": "zeros"}, "centers_init must be one of .* got 'zeros'"),
+        (
+            {"centers_init": "zeros"},
+            r"centers_init must be 'class_mean', 'kmeans\+\+', 'simplex' or 'uniform', got 'zeros'",
+        ),
         ({"centers_init": "simplex", "module__width": 2}, "needs 3 features, got 2"),
         ({"centers_lr_scale": -1}, "centers_lr_scale must be a number"),
         ({"centers_weight_decay": -1}, "centers_weight_decay must be a number"),
-        ({"gradient_clip": 0}, r"gradient_clip must be a number in \(0, inf\), got 0"),
+        ({"gradient_clip": 0}, r"gradient_clip must be a number in \(0, inf\) or None, got 0"),
     ],
 )
 def test_bad_parameters_say_the_value_and_the_way_out(params, message, blobs):

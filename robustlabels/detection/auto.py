@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from sklearn.utils import check_random_state
 from robustlabels.detection import thresholds
 from robustlabels.detection.base import NoiseDetector, dense_rows
 from robustlabels.detection.ensemble import FLOOR, geometric_mean, normalized
-from robustlabels.detection.knn import check_backend, neighbors_among, shares, unit_rows, voters
+from robustlabels.detection.knn import neighbors_among, shares, unit_rows, voters
 from robustlabels.detection.small_loss import mean_of, own_classifier
 from robustlabels.maths.functional import count_votes, nearest_neighbors
 from robustlabels.methods.elr import ELRClassifier
@@ -21,7 +22,7 @@ from robustlabels.training.beliefs import Beliefs, Floats, Ints
 from robustlabels.training.dynamics import fit_watched
 from robustlabels.training.meta import seeded_clone
 from robustlabels.training.net import resolve_device
-from robustlabels.training.parameters import check_number
+from robustlabels.training.parameters import Interval, StrOptions
 
 HEAVY = 10.0
 """Excess kurtosis of the median column from which a table is heavy-tailed (normal: 0, exponential: 6)."""
@@ -140,8 +141,6 @@ class AutoNoiseDetector(NoiseDetector):
     threshold : {"noise_rate", "auto", "quantile", "fdr"} or float, default="noise_rate"
         As for :class:`~robustlabels.detection.NoiseDetector`. The default flags as many rows as the noise rate says: a
         mixture finds two groups also where all labels are right.
-    noise_rate, quantile, alpha
-        As for :class:`~robustlabels.detection.NoiseDetector`.
 
     Attributes
     ----------
@@ -203,6 +202,17 @@ class AutoNoiseDetector(NoiseDetector):
     0.3
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "estimator": ["no_validation"],
+        "n_neighbors": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "prior_exponent": [Interval(Real, 0, None, closed="left")],
+        "transition_weight": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "n_repeats": [Interval(Integral, 1, None, closed="left")],
+        "backend": [StrOptions({"exact", "bf16", "faiss"})],
+        "device": [str],
+        "random_state": ["random_state"],
+    }
+
     def __init__(
         self,
         estimator: Any = None,
@@ -231,11 +241,6 @@ class AutoNoiseDetector(NoiseDetector):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        check_number("prior_exponent", self.prior_exponent, 0)
-        check_number("n_repeats", self.n_repeats, 1, integer=True)
-        check_backend(self.backend)
-        if self.transition_weight != "auto":
-            check_number("transition_weight", self.transition_weight, 0)
         if self.estimator is not None:
             own_classifier(self.estimator, type(self).__name__)
 

@@ -7,7 +7,7 @@ import math
 import warnings
 from dataclasses import replace
 from numbers import Real
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse
@@ -23,7 +23,7 @@ from robustlabels.maths import confident_joint as confident
 from robustlabels.training import inputs
 from robustlabels.training.beliefs import Beliefs, Floats, Ints
 from robustlabels.training.meta import seeded_clone
-from robustlabels.training.parameters import check_number
+from robustlabels.training.parameters import ConstrainedParametersMixin, Interval, StrOptions
 from robustlabels.training.persistence import SavableMixin
 
 THRESHOLDS = ("auto", "noise_rate", "quantile", "fdr")
@@ -35,7 +35,7 @@ N_DIRECTIONS = 256
 """Singular directions onto which they are."""
 
 
-class NoiseDetector(SavableMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class NoiseDetector(SavableMixin, ConstrainedParametersMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Base of all detectors: a score for every label, and what follows from scores.
 
     A subclass writes ``_detect(X, y)``, where X is checked and y holds class numbers. It returns
@@ -110,6 +110,13 @@ class NoiseDetector(SavableMixin, OneToOneFeatureMixin, TransformerMixin, BaseEs
     np.int64(3)
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "threshold": [Interval(Real, 0, 1, closed="both"), StrOptions(set(THRESHOLDS))],
+        "noise_rate": [Interval(Real, 0, 1, closed="both"), None],
+        "quantile": [Interval(Real, 0, 1, closed="both"), None],
+        "alpha": [Interval(Real, 0, 1, closed="both")],
+    }
+
     def __init__(
         self,
         *,
@@ -138,23 +145,15 @@ class NoiseDetector(SavableMixin, OneToOneFeatureMixin, TransformerMixin, BaseEs
         return 1 - self._posterior(X)[np.arange(len(y)), y]
 
     def _check_parameters(self) -> None:
-        """Raise for values out of range; a detector adds its own."""
-        if isinstance(self.threshold, str):
-            if self.threshold not in THRESHOLDS:
-                names = ", ".join(map(repr, THRESHOLDS))
-                raise ValueError(f"threshold must be one of {names} or a number in [0, 1], got {self.threshold!r}.")
-        else:
-            check_number("threshold", self.threshold, 0, 1)
-        check_number("alpha", self.alpha, 0, 1)
+        super()._check_parameters()
         for name in ("noise_rate", "quantile"):
             value = getattr(self, name)
-            if value is not None:
-                check_number(name, value, 0, 1)
-                if self.threshold != name:
-                    raise ValueError(
-                        f"{name}={value!r} is for threshold={name!r}, but threshold is {self.threshold!r}; change one "
-                        "of the two."
-                    )
+            if value is not None and self.threshold != name:
+                raise ValueError(
+                    f"{name}={value!r} is for threshold={name!r}, but threshold is {self.threshold!r}; change one of "
+                    "the "
+                    "two."
+                )
         if self.threshold == "quantile" and self.quantile is None:
             raise ValueError('threshold="quantile" needs quantile, for instance quantile=0.9 to flag a tenth.')
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from numbers import Integral
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse
@@ -21,7 +22,7 @@ from robustlabels.training import inputs
 from robustlabels.training.beliefs import Beliefs, Floats, Ints
 from robustlabels.training.inputs import take_rows
 from robustlabels.training.meta import seeded_clone
-from robustlabels.training.parameters import check_number
+from robustlabels.training.parameters import StrOptions, check_number
 
 
 class ConfidentLearningNoiseDetector(NoiseDetector):
@@ -39,7 +40,9 @@ class ConfidentLearningNoiseDetector(NoiseDetector):
     adjusted : bool, default=False
         Adjust the probabilities for unbalanced classes before scoring.
     filter_by : str, default="prune_by_noise_rate"
-        Which rows ``label_issues_`` flags: see :func:`~robustlabels.maths.confident_joint.find_label_issues`.
+        The rule of ``label_issues_``: "prune_by_noise_rate", "prune_by_class", "both", "confident_learning",
+        "predicted_neq_given", "low_normalized_margin" or "low_self_confidence"; see
+        :func:`~robustlabels.maths.confident_joint.find_label_issues`.
     n_jobs : int or None, default=None
         Folds fitted at once.
     random_state : int, RandomState or None, default=None
@@ -47,8 +50,6 @@ class ConfidentLearningNoiseDetector(NoiseDetector):
     threshold : {"noise_rate", "auto", "quantile", "fdr"} or float, default="noise_rate"
         As for :class:`~robustlabels.detection.NoiseDetector`. The default flags as many rows as the noise rate says:
         these scores fall into no two groups, and a mixture splits them anyway.
-    noise_rate, quantile, alpha
-        As for :class:`~robustlabels.detection.NoiseDetector`.
 
     Attributes
     ----------
@@ -88,6 +89,16 @@ class ConfidentLearningNoiseDetector(NoiseDetector):
     (np.int64(3), True)
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "estimator": ["no_validation"],
+        "cv": ["cv_object"],
+        "quality": [StrOptions(set(confident.QUALITIES))],
+        "adjusted": ["boolean"],
+        "filter_by": [StrOptions(set(confident.FILTERS))],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+
     def __init__(
         self,
         estimator: Any = None,
@@ -114,9 +125,6 @@ class ConfidentLearningNoiseDetector(NoiseDetector):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        for name, choices in {"quality": confident.QUALITIES, "filter_by": confident.FILTERS}.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}.")
         if self.estimator is not None and not hasattr(self.estimator, "predict_proba"):
             raise TypeError(
                 f"confident learning needs predict_proba, which {type(self.estimator).__name__} does not have; wrap it "

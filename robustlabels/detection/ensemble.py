@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -14,6 +14,7 @@ from robustlabels.detection.knn import KNNNoiseDetector
 from robustlabels.detection.small_loss import SmallLossNoiseDetector
 from robustlabels.training.beliefs import Beliefs, Floats, Ints
 from robustlabels.training.meta import seeded_clone
+from robustlabels.training.parameters import StrOptions
 
 FLOOR = 1e-3
 """Added to every belief before beliefs are multiplied: no expert rules a class out alone."""
@@ -35,8 +36,6 @@ class EnsembleNoiseDetector(NoiseDetector):
     threshold : {"noise_rate", "auto", "quantile", "fdr"} or float, default="noise_rate"
         As for :class:`~robustlabels.detection.NoiseDetector`. The default flags as many rows as the noise rate says:
         these scores fall into no two groups, and a mixture splits them anyway.
-    noise_rate, quantile, alpha
-        As for :class:`~robustlabels.detection.NoiseDetector`; those of the parts are not used.
 
     Attributes
     ----------
@@ -60,6 +59,12 @@ class EnsembleNoiseDetector(NoiseDetector):
     >>> detector.fit(X, y).noise_scores_.argmax()
     np.int64(3)
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "detectors": [list, tuple, None],
+        "combine": [StrOptions({"posterior", "rank"})],
+        "random_state": ["random_state"],
+    }
 
     def __init__(
         self,
@@ -135,15 +140,13 @@ class EnsembleNoiseDetector(NoiseDetector):
         ]
 
     def _check_parameters(self) -> None:
-        super()._check_parameters()
-        if self.combine not in ("posterior", "rank"):
-            raise ValueError(f"combine must be 'posterior' or 'rank', got {self.combine!r}.")
         parts = self._parts()
         if self.detectors is not None and (not parts or len(self._named()) < len(parts)):
             raise ValueError(f"detectors must be (name, detector) pairs of different names, got {self.detectors!r}.")
         for name, part in parts:
             if not isinstance(part, NoiseDetector):
                 raise TypeError(f"{name} must be a NoiseDetector, got {type(part).__name__}.")
+        super()._check_parameters()
 
     def _network(self) -> Any:
         return next((network for _, part in self._parts() if (network := part._network()) is not None), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,6 @@ class EstimatorNoiseDetector(NoiseDetector):
         :class:`~robustlabels.ELRClassifier`.
     random_state : int, RandomState or None, default=None
         Seeds the classifier where its own ``random_state`` is None.
-    threshold, noise_rate, quantile, alpha
-        As for :class:`~robustlabels.detection.NoiseDetector`.
 
     Attributes
     ----------
@@ -55,6 +53,11 @@ class EstimatorNoiseDetector(NoiseDetector):
     >>> detector.label_posterior_.shape
     (1797, 10)
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "estimator": ["no_validation"],
+        "random_state": ["random_state"],
+    }
 
     def __init__(
         self,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from sklearn.utils import check_random_state
 from robustlabels.detection import thresholds
 from robustlabels.detection.base import NoiseDetector, dense_rows, fitted
 from robustlabels.maths.influence_functions import (
+    BACKENDS,
     curvature,
     data_influence,
     influence_outliers,
@@ -18,7 +20,7 @@ from robustlabels.maths.influence_functions import (
     model_influence,
 )
 from robustlabels.training.beliefs import Beliefs, Floats, Ints
-from robustlabels.training.parameters import check_number
+from robustlabels.training.parameters import Interval, StrOptions
 
 
 class InfluenceNoiseDetector(NoiseDetector):
@@ -43,10 +45,10 @@ class InfluenceNoiseDetector(NoiseDetector):
         Rank within classes, as a row of a rare class moves the solution by being rare; "auto" where the largest class
         has more than 3 times the rows of the smallest.
     random_state : int, RandomState or None, default=None
-        Of the drawn rows, and seeds the classifier where its own ``random_state`` is None.
-    threshold, noise_rate, quantile, alpha
-        As for :class:`~robustlabels.detection.NoiseDetector`, but that "auto" is the number of rows whose influence on
-        the model is an outlier of their class: ranks have no mixture.
+        Draws the reference rows, and seeds the classifier where its own ``random_state`` is None.
+    threshold : {"auto", "noise_rate", "quantile", "fdr"} or float, default="auto"
+        As for every detector, except that "auto" flags as many rows as have an outlying influence on the model within
+        their class, since ranks have no mixture.
 
     Attributes
     ----------
@@ -84,6 +86,16 @@ class InfluenceNoiseDetector(NoiseDetector):
     np.int64(3)
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "estimator": ["no_validation"],
+        "damping": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "backend": [StrOptions({"auto", *BACKENDS})],
+        "data_weight": [Interval(Real, 0, 1, closed="both")],
+        "max_reference": [Interval(Integral, 1, None, closed="left")],
+        "rank_by": [StrOptions({"auto", "all", "class"})],
+        "random_state": ["random_state"],
+    }
+
     def __init__(
         self,
         estimator: Any = None,
@@ -110,12 +122,6 @@ class InfluenceNoiseDetector(NoiseDetector):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if self.damping != "auto":
-            check_number("damping", self.damping, 0, closed="right")
-        check_number("data_weight", self.data_weight, 0, 1)
-        check_number("max_reference", self.max_reference, 1, integer=True)
-        if self.rank_by not in ("auto", "all", "class"):
-            raise ValueError(f"rank_by must be 'auto', 'all' or 'class', got {self.rank_by!r}.")
         if self.estimator is not None and not hasattr(self.estimator, "transform"):
             raise TypeError(
                 f"{type(self.estimator).__name__} has no transform, which gives the features; take one of this "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from numbers import Integral
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse
@@ -16,7 +17,7 @@ from robustlabels.maths.functional import count_votes, default_n_neighbors, most
 from robustlabels.training import inputs
 from robustlabels.training.beliefs import Beliefs, Floats, Ints
 from robustlabels.training.net import resolve_device
-from robustlabels.training.parameters import check_number
+from robustlabels.training.parameters import Interval, Options, StrOptions, check_number
 
 
 def unit_rows(X: Any, device: str) -> Any:
@@ -92,8 +93,6 @@ class KNNNoiseDetector(NoiseDetector):
     threshold : {"noise_rate", "auto", "quantile", "fdr"} or float, default="noise_rate"
         As for :class:`~robustlabels.detection.NoiseDetector`. The default flags as many rows as the noise rate says:
         these scores fall into no two groups, and a mixture splits them anyway.
-    noise_rate, quantile, alpha
-        As for :class:`~robustlabels.detection.NoiseDetector`.
 
     Attributes
     ----------
@@ -125,6 +124,13 @@ class KNNNoiseDetector(NoiseDetector):
     True
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_neighbors": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "n_passes": [Options(Integral, {1, 2})],
+        "backend": [StrOptions({"exact", "bf16", "faiss"})],
+        "device": [str],
+    }
+
     def __init__(
         self,
         n_neighbors: int | str = "auto",
@@ -142,12 +148,6 @@ class KNNNoiseDetector(NoiseDetector):
         self.n_passes = n_passes
         self.backend = backend
         self.device = device
-
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        if self.n_passes not in (1, 2):
-            raise ValueError(f"n_passes must be 1 or 2, got {self.n_passes!r}.")
-        check_backend(self.backend)
 
     def _read(self, X: Any, y: Any = None, *, reset: bool) -> Any:
         if inputs.is_paths(X):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from robustlabels.training.base import BaseNoisyLabelClassifier
 from robustlabels.training.beliefs import Beliefs, Floats, Ints
 from robustlabels.training.dynamics import Dynamics, fit_watched
 from robustlabels.training.meta import seeded_clone
+from robustlabels.training.parameters import StrOptions
 
 
 def own_classifier(estimator: Any, detector: str) -> BaseNoisyLabelClassifier:
@@ -50,8 +51,6 @@ class SmallLossNoiseDetector(NoiseDetector):
         What ``threshold="auto"`` fits to the losses.
     random_state : int, RandomState or None, default=None
         Seeds the classifier where its own ``random_state`` is None.
-    threshold, noise_rate, quantile, alpha
-        As for :class:`~robustlabels.detection.NoiseDetector`.
 
     Attributes
     ----------
@@ -88,6 +87,13 @@ class SmallLossNoiseDetector(NoiseDetector):
     True
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "estimator": ["no_validation"],
+        "statistic": [StrOptions({"loss", "margin", "forgetting"})],
+        "mixture": [StrOptions({"gaussian", "beta"})],
+        "random_state": ["random_state"],
+    }
+
     def __init__(
         self,
         estimator: Any = None,
@@ -108,10 +114,6 @@ class SmallLossNoiseDetector(NoiseDetector):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if self.statistic not in ("loss", "margin", "forgetting"):
-            raise ValueError(f"statistic must be 'loss', 'margin' or 'forgetting', got {self.statistic!r}.")
-        if self.mixture not in ("gaussian", "beta"):
-            raise ValueError(f"mixture must be 'gaussian' or 'beta', got {self.mixture!r}.")
         own_classifier(self._inner(), type(self).__name__)
 
     def _inner(self) -> Any:

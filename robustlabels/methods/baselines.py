@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Self
+from numbers import Real
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from robustlabels.maths.functional import (
 from robustlabels.modules import Twin
 from robustlabels.training.base import BaseNoisyLabelClassifier, RowLossClassifier
 from robustlabels.training.objective import Augment, Batch, CrossEntropy, Model, Objective, innermost, weighted_mean
-from robustlabels.training.parameters import check_number
+from robustlabels.training.parameters import Interval
 from robustlabels.training.rows import Rows
 
 
@@ -30,8 +31,6 @@ class CrossEntropyClassifier(RowLossClassifier):
         The network.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes.
-    **params : dict
-        Parameters of every classifier: see :class:`~robustlabels.training.base.BaseNoisyLabelClassifier`.
 
     Attributes
     ----------
@@ -81,8 +80,6 @@ class GCEClassifier(RowLossClassifier):
         In (0, 1]: towards 0 cross-entropy, 1 is mean absolute error.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes.
-    **params : dict
-        Parameters of every classifier: see :class:`~robustlabels.training.base.BaseNoisyLabelClassifier`.
 
     Attributes
     ----------
@@ -107,13 +104,13 @@ class GCEClassifier(RowLossClassifier):
     True
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "q": [Interval(Real, 0, 1, closed="right")],
+    }
+
     def __init__(self, module: Any = "auto", *, q: float = 0.7, **params: Any) -> None:
         super().__init__(module, **params)
         self.q = q
-
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        check_number("q", self.q, 0, 1, closed="right")
 
     def _make_objective(self, module: nn.Module, rows: Rows) -> Objective:
         return GeneralizedCrossEntropy(self.q, self._make_augment(rows))
@@ -151,8 +148,6 @@ class SCEClassifier(RowLossClassifier):
         What stands for log 0 (the paper's A; the authors' code clamps labels at 1e-4 instead, which is -9.2).
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes.
-    **params : dict
-        Parameters of every classifier: see :class:`~robustlabels.training.base.BaseNoisyLabelClassifier`.
 
     Attributes
     ----------
@@ -173,6 +168,12 @@ class SCEClassifier(RowLossClassifier):
     True
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "log_zero": [Interval(Real, None, 0, closed="neither")],
+    }
+
     def __init__(
         self, module: Any = "auto", *, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0, **params: Any
     ) -> None:
@@ -180,12 +181,6 @@ class SCEClassifier(RowLossClassifier):
         self.alpha = alpha
         self.beta = beta
         self.log_zero = log_zero
-
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        check_number("alpha", self.alpha, 0)
-        check_number("beta", self.beta, 0)
-        check_number("-log_zero", -self.log_zero, 0, closed="right")
 
     def _make_objective(self, module: nn.Module, rows: Rows) -> Objective:
         return SymmetricCrossEntropy(self.alpha, self.beta, self.log_zero, self._make_augment(rows))
@@ -285,8 +280,6 @@ class CoTeachingClassifier(BaseNoisyLabelClassifier):
         Fraction of the epochs over which the share of forgotten rows grows to the noise rate (the paper: 10 of 200).
     exponent : float, default=1.0
         Of that growth.
-    **params : dict
-        Parameters of every classifier: see :class:`~robustlabels.training.base.BaseNoisyLabelClassifier`.
 
     Attributes
     ----------
@@ -313,6 +306,13 @@ class CoTeachingClassifier(BaseNoisyLabelClassifier):
     >>> CoTeachingClassifier(max_epochs=20, random_state=0).fit(X, y).predict(X).shape
     (150,)
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "noise_rate": [Interval(Real, 0, 1, closed="left"), None],
+        "warmup": [Interval(Real, 0, 1, closed="both")],
+        "forget_rampup": [Interval(Real, 0, 1, closed="both")],
+        "exponent": [Interval(Real, 0, None, closed="neither")],
+    }
 
     def __init__(
         self,
@@ -345,14 +345,6 @@ class CoTeachingClassifier(BaseNoisyLabelClassifier):
         self
         """
         return self._fit(X, y)
-
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        if self.noise_rate is not None:
-            check_number("noise_rate", self.noise_rate, 0, 1, closed="left")
-        check_number("warmup", self.warmup, 0, 1)
-        check_number("forget_rampup", self.forget_rampup, 0, 1)
-        check_number("exponent", self.exponent, 0, closed="right")
 
     def _make_module(self, rows: Rows) -> nn.Module:
         return Twin(super()._make_module(rows), super()._make_module(rows))

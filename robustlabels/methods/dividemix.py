@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Self
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from robustlabels.maths.functional import clean_probability, draw_mixup, mixup, 
 from robustlabels.modules import Twin, evaluating
 from robustlabels.training.base import BaseNoisyLabelClassifier, Wrap, identity
 from robustlabels.training.objective import Augment, Batch, Model, Objective, innermost
-from robustlabels.training.parameters import check_number
+from robustlabels.training.parameters import Interval, PublishedSettingsMixin, StrOptions
 from robustlabels.training.rows import Rows, batch_sizes
 
 # --- the targets ------------------------------------------------------------------------------------------------------
@@ -335,7 +336,7 @@ def _paired(labeled: Iterable[Tensor], unlabeled: Tensor, size: int) -> Iterator
 # --- the estimator ----------------------------------------------------------------------------------------------------
 
 
-class DivideMixClassifier(BaseNoisyLabelClassifier):
+class DivideMixClassifier(PublishedSettingsMixin, BaseNoisyLabelClassifier):
     """DivideMix: two networks tell each other which labels to believe, and learn from the other rows without labels.
 
     Parameters
@@ -404,7 +405,19 @@ class DivideMixClassifier(BaseNoisyLabelClassifier):
     True
     """
 
-    _PAPER = {  # noqa: RUF012 - lambda_u by data and noise; "cifar10" is the script as it is
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "warmup": [Interval(Real, 0, None, closed="left")],
+        "lambda_u": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "ramp": [Interval(Real, 0, None, closed="left")],
+        "temperature": [Interval(Real, 0, 1, closed="right")],
+        "mixup_alpha": [Interval(Real, 0, None, closed="left")],
+        "clean_threshold": [Interval(Real, 0, 1, closed="left")],
+        "confidence_penalty": [Interval(Real, 0, None, closed="left")],
+        "n_average": [Interval(Integral, 1, None, closed="left")],
+        "prior": [StrOptions({"uniform", "noisy"})],
+    }
+
+    _published: ClassVar[dict[str, dict[str, Any]]] = {  # lambda_u by data and noise; "cifar10" is the script as it is
         "cifar10": {},
         "cifar10-sym20": {"lambda_u": 0.0},
         "cifar10-sym50": {"lambda_u": 25.0},
@@ -416,7 +429,7 @@ class DivideMixClassifier(BaseNoisyLabelClassifier):
         "cifar100-sym80": {"lambda_u": 150.0, "warmup": 30},
         "cifar100-sym90": {"lambda_u": 150.0, "warmup": 30, "n_average": 5},
     }
-    _PAPER_COMMON = {  # noqa: RUF012
+    _published_common: ClassVar[dict[str, Any]] = {
         "module": "preact_resnet18",
         "max_epochs": 301,
         "batch_size": 128,  # 64 labeled and 64 unlabeled rows
@@ -458,28 +471,6 @@ class DivideMixClassifier(BaseNoisyLabelClassifier):
         self.n_average = n_average
         self.prior = prior
 
-    @classmethod
-    def from_paper(cls, setting: str, **params: Any) -> Self:
-        """The authors' settings: network, optimizer, schedule, warm-up, MixUp and lambda_u.
-
-        Parameters
-        ----------
-        setting : str
-            "cifar10" is the script's own; with the lambda_u of their noise: "cifar10-sym20", "cifar10-sym50",
-            "cifar10-sym80", "cifar10-sym90", "cifar10-asym40", "cifar100-sym20", "cifar100-sym50", "cifar100-sym80",
-            "cifar100-sym90".
-        **params : dict
-            Override any of them.
-
-        Examples
-        --------
-        >>> DivideMixClassifier.from_paper("cifar100-sym50").lambda_u
-        150.0
-        """
-        if setting not in cls._PAPER:
-            raise ValueError(f"setting must be one of {', '.join(map(repr, cls._PAPER))}, got {setting!r}.")
-        return cls(**{**cls._PAPER_COMMON, **cls._PAPER[setting], **params})
-
     def fit(self, X: Any, y: Any) -> Self:
         """Train on labels that may be wrong, and score every row.
 
@@ -495,20 +486,6 @@ class DivideMixClassifier(BaseNoisyLabelClassifier):
         self
         """
         return self._fit(X, y)
-
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        check_number("warmup", self.warmup, 0)
-        check_number("ramp", self.ramp, 0)
-        if self.lambda_u != "auto":
-            check_number("lambda_u", self.lambda_u, 0)
-        check_number("temperature", self.temperature, 0, 1, closed="right")
-        check_number("mixup_alpha", self.mixup_alpha, 0)
-        check_number("clean_threshold", self.clean_threshold, 0, 1, closed="left")
-        check_number("confidence_penalty", self.confidence_penalty, 0)
-        check_number("n_average", self.n_average, 1, integer=True)
-        if self.prior not in ("uniform", "noisy"):
-            raise ValueError(f"prior must be 'uniform' or 'noisy', got {self.prior!r}.")
 
     # --- stages
 

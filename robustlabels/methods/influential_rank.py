@@ -13,7 +13,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from numbers import Integral, Real
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse
@@ -40,7 +41,7 @@ from robustlabels.training import inputs
 from robustlabels.training.beliefs import Beliefs, forget_fit
 from robustlabels.training.inputs import take_rows
 from robustlabels.training.meta import BaseMetaClassifier, weight_name
-from robustlabels.training.parameters import check_number
+from robustlabels.training.parameters import Interval, StrOptions
 
 AUTO_LIMIT = 0.1
 """Largest share of the training rows that the automatic rule removes in one round."""
@@ -419,8 +420,10 @@ class InfluentialRankClassifier(BaseMetaClassifier):
         Rows whose loss must not be harmed: "auto" is ``X_val`` where given, else the kept rows themselves.
     max_reference : int, default=2000
         Largest number of reference rows.
-    min_class_fraction, min_class_count : float, default=0.2, and int, default=10
-        No class falls below this share of its rows, nor below this number.
+    min_class_fraction : float, default=0.2
+        Every class keeps at least this share of its rows.
+    min_class_count : int, default=10
+        Every class keeps at least this many rows.
     validation_fraction : float, default=0.15
         Share of the rows, of every class alike, that is held out to choose a round where there is no ``X_val``. With 0
         the automatic rule runs to its end.
@@ -502,6 +505,31 @@ class InfluentialRankClassifier(BaseMetaClassifier):
     True
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "damping": [Interval(Real, 0, None, closed="neither")],
+        "backend": [StrOptions({"auto", *BACKENDS})],
+        "data_weight": [Interval(Real, 0, 1, closed="both")],
+        "rank_by": [StrOptions({"auto", "all", "class"})],
+        "removal_rate": [Interval(Real, 0, 1, closed="neither"), StrOptions({"auto"})],
+        "max_rounds": [Interval(Integral, 1, None, closed="left")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "refine": [StrOptions({"finetune", "last_layer", "retrain", "none"})],
+        "refine_epochs": [Interval(Integral, 1, None, closed="left")],
+        "refine_lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "final": [StrOptions({"retrain"}), None],
+        "reference": [StrOptions({"auto", "train", "holdout"})],
+        "max_reference": [Interval(Integral, 1, None, closed="left")],
+        "min_class_fraction": [Interval(Real, 0, 1, closed="both")],
+        "min_class_count": [Interval(Integral, 1, None, closed="left")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "scoring": [StrOptions({"auto", "accuracy", "balanced_accuracy"})],
+        "feature_layer": [str],
+        "standardize": ["boolean"],
+        "networks": [StrOptions({"first", "all"})],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
     def __init__(
         self,
         estimator: Any = None,
@@ -555,32 +583,6 @@ class InfluentialRankClassifier(BaseMetaClassifier):
 
     def _default(self) -> Any:
         return CrossEntropyClassifier()
-
-    def _check_parameters(self) -> None:
-        check_number("damping", self.damping, 0, closed="right")
-        check_number("data_weight", self.data_weight, 0, 1)
-        if self.removal_rate != "auto":
-            check_number("removal_rate", self.removal_rate, 0, 1, closed="neither")
-        check_number("max_rounds", self.max_rounds, 1, integer=True)
-        check_number("patience", self.patience, 1, integer=True)
-        check_number("refine_epochs", self.refine_epochs, 1, integer=True)
-        if self.refine_lr != "auto":
-            check_number("refine_lr", self.refine_lr, 0, closed="right")
-        check_number("max_reference", self.max_reference, 1, integer=True)
-        check_number("min_class_fraction", self.min_class_fraction, 0, 1)
-        check_number("min_class_count", self.min_class_count, 1, integer=True)
-        check_number("validation_fraction", self.validation_fraction, 0, 1, closed="left")
-        for name, choices in {
-            "backend": ("auto", *BACKENDS),
-            "rank_by": ("auto", "all", "class"),
-            "refine": ("finetune", "last_layer", "retrain", "none"),
-            "final": (None, "retrain"),
-            "reference": ("auto", "train", "holdout"),
-            "scoring": ("auto", "accuracy", "balanced_accuracy"),
-            "networks": ("first", "all"),
-        }.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}.")
 
     # --- fit
 

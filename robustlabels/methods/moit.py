@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, Self
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ from robustlabels.modules import features_and_logits, find_head
 from robustlabels.training.base import BaseNoisyLabelClassifier, Wrap, identity
 from robustlabels.training.net import RobustNet, unwrap
 from robustlabels.training.objective import Augment, Batch, Model, Objective
-from robustlabels.training.parameters import check_number
+from robustlabels.training.parameters import Interval, PublishedSettingsMixin, StrOptions
 from robustlabels.training.rows import Rows
 
 # --- the contrastive equation -----------------------------------------------------------------------------------------
@@ -508,7 +509,7 @@ class FinetuneObjective(Objective):
 # --- the estimators ---------------------------------------------------------------------------------------------------
 
 
-class MOITClassifier(BaseNoisyLabelClassifier):
+class MOITClassifier(PublishedSettingsMixin, BaseNoisyLabelClassifier):
     """Multi-objective interpolation training: contrastive learning, k-NN noise detection, label correction.
 
     Parameters
@@ -556,8 +557,6 @@ class MOITClassifier(BaseNoisyLabelClassifier):
         Its learning rate at the start, as a fraction of ``lr``.
     finetune_bootstrap : float, default=0.2
         Share of the network's own hard guess in its targets, from 43 % of its epochs on.
-    **params : dict
-        Parameters of every classifier: see :class:`~robustlabels.training.base.BaseNoisyLabelClassifier`.
 
     Attributes
     ----------
@@ -594,11 +593,33 @@ class MOITClassifier(BaseNoisyLabelClassifier):
     (150, 128)
     """
 
-    _PAPER = {  # noqa: RUF012 - the scripts' settings; the same at every noise rate
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "augment": [StrOptions({"auto", "standard", "strong"}), callable, None],
+        "projection_dim": [Interval(Integral, 1, None, closed="left")],
+        "projection": [StrOptions({"linear", "mlp"})],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "mixup_alpha": [Interval(Real, 0, None, closed="left")],
+        "mixup_space": [StrOptions({"input", "embedding"})],
+        "memory_size": [Interval(Integral, 0, None, closed="left"), StrOptions({"auto"})],
+        "memory_start": [Interval(Integral, 0, None, closed="left")],
+        "n_neighbors": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "balance": [StrOptions({"median", "min", "max"}), None],
+        "correction_start": [Interval(Real, 0, None, closed="left")],
+        "ssl_targets": [StrOptions({"paper", "code"})],
+        "contrastive_variant": [StrOptions({"code", "paper"})],
+        "contrastive_weight": [Interval(Real, 0, None, closed="left")],
+        "backend": [StrOptions({"exact", "bf16", "faiss"})],
+        "finetune": ["boolean"],
+        "finetune_epochs": [Interval(Real, 0, None, closed="neither")],
+        "finetune_lr": [Interval(Real, 0, None, closed="left")],
+        "finetune_bootstrap": [Interval(Real, 0, 1, closed="both")],
+    }
+
+    _published: ClassVar[dict[str, dict[str, Any]]] = {  # the scripts' settings; the same at every noise rate
         "cifar10": {"memory_size": 2000},
         "cifar100": {"memory_size": 20000},
     }
-    _PAPER_COMMON = {  # noqa: RUF012
+    _published_common: ClassVar[dict[str, Any]] = {
         "module": "preact_resnet18",
         "max_epochs": 250,
         "batch_size": 128,
@@ -658,25 +679,6 @@ class MOITClassifier(BaseNoisyLabelClassifier):
         self.finetune_lr = finetune_lr
         self.finetune_bootstrap = finetune_bootstrap
 
-    @classmethod
-    def from_paper(cls, setting: str, **params: Any) -> Self:
-        """The authors' scripts: network, schedule, bank, vote, targets.
-
-        Parameters
-        ----------
-        setting : {"cifar10", "cifar100"}
-        **params : dict
-            Override any of them.
-
-        Examples
-        --------
-        >>> MOITClassifier.from_paper("cifar10").ssl_targets
-        'code'
-        """
-        if setting not in cls._PAPER:
-            raise ValueError(f"setting must be one of {', '.join(map(repr, cls._PAPER))}, got {setting!r}.")
-        return cls(**{**cls._PAPER_COMMON, **cls._PAPER[setting], **params})
-
     def fit(self, X: Any, y: Any) -> Self:
         """Train on labels that may be wrong, and score every row.
 
@@ -692,32 +694,6 @@ class MOITClassifier(BaseNoisyLabelClassifier):
         self
         """
         return self._fit(X, y)
-
-    def _check_parameters(self) -> None:
-        super()._check_parameters()
-        check_number("projection_dim", self.projection_dim, 1, integer=True)
-        check_number("temperature", self.temperature, 0, closed="right")
-        check_number("mixup_alpha", self.mixup_alpha, 0)
-        check_number("memory_start", self.memory_start, 0, integer=True)
-        check_number("correction_start", self.correction_start, 0)
-        check_number("contrastive_weight", self.contrastive_weight, 0)
-        check_number("finetune_epochs", self.finetune_epochs, 0, closed="right")
-        check_number("finetune_lr", self.finetune_lr, 0)
-        check_number("finetune_bootstrap", self.finetune_bootstrap, 0, 1)
-        if self.memory_size != "auto":
-            check_number("memory_size", self.memory_size, 0, integer=True)
-        if self.n_neighbors != "auto":
-            check_number("n_neighbors", self.n_neighbors, 1, integer=True)
-        for name, choices in {
-            "projection": ("linear", "mlp"),
-            "mixup_space": ("input", "embedding"),
-            "balance": ("median", "min", "max", None),
-            "ssl_targets": ("paper", "code"),
-            "contrastive_variant": ("code", "paper"),
-            "backend": ("exact", "bf16", "faiss"),
-        }.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}.")
 
     # --- sizes
 
@@ -836,8 +812,6 @@ class MOITPlusClassifier(MOITClassifier):
         The network.
     finetune : bool, default=True
         The second stage.
-    **params : dict
-        As for :class:`MOITClassifier`.
 
     Examples
     --------

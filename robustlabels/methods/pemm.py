@@ -24,7 +24,8 @@ import copy
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, Self
+from numbers import Real
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ from robustlabels.modules import DistanceHead, features_and_logits, find_head, w
 from robustlabels.training.base import RowLossClassifier, Wrap, identity
 from robustlabels.training.net import RobustNet
 from robustlabels.training.objective import Augment, Batch, Model, Objective, weighted_mean
-from robustlabels.training.parameters import check_number
+from robustlabels.training.parameters import Interval, PublishedSettingsMixin, StrOptions, check_number
 from robustlabels.training.rows import Rows, batch_sizes
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]
@@ -349,7 +350,7 @@ LOSSES = ("sce", "ce", "gce", "mae")
 STARTS = ("uniform", "class_mean", "kmeans++", "simplex")
 
 
-class PEMMClassifier(RowLossClassifier):
+class PEMMClassifier(PublishedSettingsMixin, RowLossClassifier):
     """Potential energy based mixture model: distances to learned class centers, and a robust loss on them.
 
     Parameters
@@ -399,8 +400,6 @@ class PEMMClassifier(RowLossClassifier):
         Largest norm of the gradient: that of close centers is some 1e4.
     class_weight : dict, "balanced" or None, default=None
         Enters the label term, as ``sample_weight`` does.
-    **params : dict
-        Parameters of every classifier: see :class:`~robustlabels.training.base.BaseNoisyLabelClassifier`.
 
     Attributes
     ----------
@@ -436,11 +435,31 @@ class PEMMClassifier(RowLossClassifier):
     ((3, 256), (150, 3))
     """
 
-    _PAPER = {  # noqa: RUF012 - the commands of the authors' README
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "loss": [StrOptions(set(LOSSES)), callable],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "q": [Interval(Real, 0, 1, closed="right")],
+        "potential_weight": [Interval(Real, 0, None, closed="left")],
+        "mixture_weight": [Interval(Real, 0, None, closed="left")],
+        "exponents": [tuple, list],
+        "core_radius": [Interval(Real, 0, None, closed="neither")],
+        "include_origin": ["boolean"],
+        "gamma": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "rectify": ["boolean"],
+        "class_prior": ["array-like", StrOptions({"balanced"}), None],
+        "centers_init": [StrOptions(set(STARTS))],
+        "centers_lr_scale": [Interval(Real, 0, None, closed="left")],
+        "centers_weight_decay": [Interval(Real, 0, None, closed="left"), None],
+        "gradient_clip": [Interval(Real, 0, None, closed="neither"), None],
+    }
+
+    _published: ClassVar[dict[str, dict[str, Any]]] = {  # the commands of the authors' README
         "cifar10-sym": {"batch_size": 512, "max_epochs": 60},
         "cifar10-asym": {"batch_size": 256, "max_epochs": 95},
     }
-    _PAPER_COMMON = {  # noqa: RUF012
+    _published_common: ClassVar[dict[str, Any]] = {
         "module": "cnn6",
         "alpha": 0.1,
         "lr": 0.01,
@@ -492,45 +511,9 @@ class PEMMClassifier(RowLossClassifier):
         self.centers_weight_decay = centers_weight_decay
         self.gradient_clip = gradient_clip
 
-    @classmethod
-    def from_paper(cls, setting: str, **params: Any) -> Self:
-        """The authors' settings: network, optimizer, batches, epochs and alpha.
-
-        Parameters
-        ----------
-        setting : {"cifar10-sym", "cifar10-asym"}
-            For CIFAR-100 and Clothing1M the authors' code leaves batches, epochs and weights open.
-        **params : dict
-            Override any of them.
-
-        Examples
-        --------
-        >>> PEMMClassifier.from_paper("cifar10-sym").alpha
-        0.1
-        """
-        if setting not in cls._PAPER:
-            raise ValueError(f"setting must be one of {', '.join(map(repr, cls._PAPER))}, got {setting!r}.")
-        return cls(**{**cls._PAPER_COMMON, **cls._PAPER[setting], **params})
-
     def _check_parameters(self) -> None:
-        super()._check_parameters()
-        if not callable(self.loss) and self.loss not in LOSSES:
-            raise ValueError(f"loss must be one of {LOSSES} or a function of logits and labels, got {self.loss!r}.")
-        for name in ("alpha", "beta", "potential_weight", "mixture_weight", "centers_lr_scale"):
-            check_number(name, getattr(self, name), 0)
-        check_number("q", self.q, 0, 1, closed="right")
-        check_number("dropout", self.dropout, 0, 1, closed="left")
         self._check_potential()
-        if self.gamma != "auto":
-            check_number("gamma", self.gamma, 0, closed="neither")
-        if self.centers_init not in STARTS:
-            raise ValueError(f"centers_init must be one of {STARTS}, got {self.centers_init!r}.")
-        if isinstance(self.class_prior, str) and self.class_prior != "balanced":
-            raise ValueError(f"class_prior must be 'balanced', probabilities or None, got {self.class_prior!r}.")
-        if self.centers_weight_decay is not None:
-            check_number("centers_weight_decay", self.centers_weight_decay, 0)
-        if self.gradient_clip is not None:
-            check_number("gradient_clip", self.gradient_clip, 0, closed="neither")
+        super()._check_parameters()
 
     def _check_potential(self) -> None:
         if not (isinstance(self.exponents, (tuple, list)) and len(self.exponents) == 2):

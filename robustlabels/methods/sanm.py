@@ -17,6 +17,7 @@ import copy
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -34,7 +35,6 @@ from robustlabels.methods.sanm_masking import (
     MaskOutput,
     activation,
     adversarial_mask,
-    check_choice,
     column_masks,
     extremes,
     make_decoder,
@@ -48,7 +48,7 @@ from robustlabels.training import inputs
 from robustlabels.training.base import BaseNoisyLabelClassifier
 from robustlabels.training.meta import BaseMetaClassifier, fit_parameters, routing
 from robustlabels.training.objective import Batch, Model, Objective, ObjectiveWrapper, innermost
-from robustlabels.training.parameters import check_number
+from robustlabels.training.parameters import Interval, Options, PublishedSettingsMixin, StrOptions, check_number
 from robustlabels.training.rows import Rows
 
 __all__ = [
@@ -375,7 +375,7 @@ def default_mask(*, table: bool, corrects_labels: bool) -> tuple[tuple[float, fl
     return MILD if corrects_labels and not table else STRONG
 
 
-class SANMClassifier(BaseMetaClassifier):
+class SANMClassifier(PublishedSettingsMixin, BaseMetaClassifier):
     """Self-supervised adversarial noisy masking, around any classifier of this package that trains a network.
 
     Parameters
@@ -465,7 +465,28 @@ class SANMClassifier(BaseMetaClassifier):
     True
     """
 
-    _PAPER: ClassVar[dict[str, dict[str, Any]]] = {  # the scripts at the repository's head
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "mask_ratio": [tuple, list, StrOptions({"auto"})],
+        "quality_weight": [Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})],
+        "mask_area_scale": [Interval(Real, 0, 1, closed="both")],
+        "mask_aspect": [tuple, list],
+        "n_masks": [Options(Integral, {1, 2})],
+        "mask_anchor": [StrOptions({"center", "topleft"})],
+        "mask_fill": [StrOptions({"auto", "uniform", "zero", "mean", "permute"})],
+        "label_modulation": ["boolean"],
+        "keep_top_class": ["boolean"],
+        "reconstruction_weight": [Interval(Real, 0, None, closed="left")],
+        "decoder": [StrOptions({"auto"}), nn.Module, callable, None],
+        "keep_decoder": ["boolean"],
+        "feature_layer": [str],
+        "quality": [StrOptions({"auto", "mixture"})],
+        "n_average": [Interval(Integral, 1, None, closed="left")],
+        "clean_threshold": [Interval(Real, 0, 1, closed="both")],
+        "warmup": [Interval(Real, 0, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    _published: ClassVar[dict[str, dict[str, Any]]] = {  # the scripts at the repository's head
         "cifar10": {"warmup": 10},
         "cifar100": {"warmup": 20},
         "clothing1m": {
@@ -476,7 +497,7 @@ class SANMClassifier(BaseMetaClassifier):
             "reconstruction_weight": 0.3,
         },
     }
-    _PAPER_COMMON: ClassVar[dict[str, Any]] = {
+    _published_common: ClassVar[dict[str, Any]] = {
         "mask_ratio": MILD[0],
         "quality_weight": MILD[1],
         "mask_area_scale": 0.5,
@@ -484,7 +505,7 @@ class SANMClassifier(BaseMetaClassifier):
         "mask_anchor": "topleft",
         "keep_top_class": False,
     }
-    _PAPER_HOST: ClassVar[dict[str, dict[str, Any]]] = {
+    _published_base: ClassVar[dict[str, dict[str, Any]]] = {
         "cifar10": {"max_epochs": 361, "warmup": 10},
         "cifar100": {"max_epochs": 361, "warmup": 20},
         "clothing1m": {
@@ -564,11 +585,9 @@ class SANMClassifier(BaseMetaClassifier):
         >>> clf.mask_ratio, clf.estimator.lr
         ((0.06, 0.13), 0.0009)
         """
-        if setting not in cls._PAPER:
-            raise ValueError(f"setting must be one of {', '.join(map(repr, cls._PAPER))}, got {setting!r}.")
-        if estimator is None:
-            estimator = DivideMixClassifier.from_paper("cifar10", **cls._PAPER_HOST[setting])
-        return cls(estimator, **{**cls._PAPER_COMMON, **cls._PAPER[setting], **params})
+        if estimator is None and setting in cls._published:
+            estimator = DivideMixClassifier.from_paper("cifar10", **cls._published_base[setting])
+        return super().from_paper(setting, estimator=estimator, **params)
 
     def _default(self) -> CrossEntropyClassifier:
         return CrossEntropyClassifier()
@@ -580,23 +599,9 @@ class SANMClassifier(BaseMetaClassifier):
             _check_pair("mask_ratio", self.mask_ratio)
             for value in self.mask_ratio:
                 check_number("mask_ratio's ends", value, 0, 1, closed="left")
-        if self.quality_weight != "auto":
-            check_number("quality_weight", self.quality_weight, 0, 1, closed="left")
         _check_pair("mask_aspect", self.mask_aspect)
         check_number("mask_aspect's ends", self.mask_aspect[0], 0, closed="right")
-        check_number("mask_area_scale", self.mask_area_scale, 0, 1)
-        check_number("reconstruction_weight", self.reconstruction_weight, 0)
-        check_number("n_average", self.n_average, 1, integer=True)
-        check_number("clean_threshold", self.clean_threshold, 0, 1)
-        check_number("warmup", self.warmup, 0)
-        for name in CHOICES:
-            check_choice(name, getattr(self, name))
-        if self.quality not in ("auto", "mixture"):
-            raise ValueError(f"quality must be 'auto' or 'mixture', got {self.quality!r}.")
-        if not (self.decoder is None or self.decoder == "auto" or callable(self.decoder)):
-            raise ValueError(
-                f"decoder must be 'auto', None, an nn.Module or a function of two shapes, got {self.decoder!r}."
-            )
+        super()._check_parameters()
 
     def _ratios(self, objective: Objective, shape: Sequence[int]) -> dict[str, Any]:
         corrects = innermost(objective).corrects_labels

@@ -200,7 +200,7 @@ class BaseNoisyLabelClassifier(
         "dtype": [StrOptions({"float32", "float64"}), None],
         "compile": ["boolean"],
         "head": [str, None],
-        "callbacks": [list, tuple, StrOptions({"disable"}), None],
+        "callbacks": [list, tuple, None],
         "train_split": [callable, None],
         "warm_start": ["boolean"],
         "checkpoint": [str, PathLike, None],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import sklearn
@@ -15,6 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from robustlabels.training.beliefs import ROW_ATTRIBUTES
+from robustlabels.training.parameters import ConstrainedParametersMixin
 from robustlabels.training.persistence import SavableMixin
 
 
@@ -31,7 +32,7 @@ def _answers(name: str) -> Callable[[Any], bool]:
     return lambda self: hasattr(vars(self).get("estimator_", self._inner()), name)
 
 
-class BaseMetaClassifier(SavableMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
+class BaseMetaClassifier(SavableMixin, ConstrainedParametersMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
     """Base of the classifiers around a classifier: what the fitted ``estimator_`` answers, they answer.
 
     Parameters
@@ -39,6 +40,10 @@ class BaseMetaClassifier(SavableMixin, TransformerMixin, ClassifierMixin, BaseEs
     estimator : classifier or None, default=None
         None is the subclass's default.
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "estimator": ["no_validation"],
+    }
 
     def __init__(self, estimator: Any = None) -> None:
         self.estimator = estimator

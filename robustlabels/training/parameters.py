@@ -10,7 +10,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions, make_constraint
+from sklearn.utils._param_validation import (  # noqa: F401 - the modules with tables import these from here
+    HasMethods,
+    Interval,
+    InvalidParameterError,
+    Options,
+    StrOptions,
+    make_constraint,
+)
 
 from robustlabels import modules
 
@@ -40,8 +47,10 @@ class ConstrainedParametersMixin:
         """Raise for values out of limits; a class extends it by what involves several parameters."""
         params = self.get_params(deep=False)  # type: ignore[attr-defined]
         for name, allowed in self._parameter_constraints.items():
+            if allowed == ["no_validation"]:
+                continue  # an estimator, which is checked where it is used
             if name in params and not any(_satisfies(params[name], constraint) for constraint in allowed):
-                described = [_described(constraint) for constraint in allowed]
+                described = [words for constraint in allowed for words in _described(constraint)]
                 choices = ", ".join(described[:-1]) + " or " + described[-1] if len(described) > 1 else described[0]
                 raise InvalidParameterError(f"{name} must be {choices}, got {params[name]!r}.")
 
@@ -52,21 +61,24 @@ def _satisfies(value: Any, constraint: Any) -> bool:
     return bool(make_constraint(constraint).is_satisfied_by(value))
 
 
-def _described(constraint: Any) -> str:
-    """A constraint in words; scikit-learn's own name sets in an order that changes from run to run."""
+def _described(constraint: Any) -> list[str]:
+    """A constraint in words, one entry for each alternative.
+
+    scikit-learn's own description lists options in an order that changes from run to run.
+    """
     if isinstance(constraint, Interval):
         left = "[" if constraint.closed in ("left", "both") else "("
         right = "]" if constraint.closed in ("right", "both") and constraint.right is not None else ")"
         low = "-inf" if constraint.left is None else f"{constraint.left:g}"
         high = "inf" if constraint.right is None else f"{constraint.right:g}"
-        return f"{'an integer' if constraint.type is Integral else 'a number'} in {left}{low}, {high}{right}"
-    if isinstance(constraint, StrOptions):
-        return ", ".join(map(repr, sorted(constraint.options)))
+        return [f"{'an integer' if constraint.type is Integral else 'a number'} in {left}{low}, {high}{right}"]
+    if isinstance(constraint, Options):
+        return [repr(option) for option in sorted(constraint.options)]
     if constraint is callable:
-        return "a callable"
+        return ["a callable"]
     if isinstance(constraint, type):
-        return {"type": "a class", "str": "a string"}.get(constraint.__name__, f"a {constraint.__name__}")
-    return {"boolean": "True or False", None: "None"}.get(constraint) or str(make_constraint(constraint))
+        return [{"type": "a class", "str": "a string"}.get(constraint.__name__, f"a {constraint.__name__}")]
+    return [{"boolean": "True or False", None: "None"}.get(constraint) or str(make_constraint(constraint))]
 
 
 def complete_docstring(cls: Any) -> str | None:
