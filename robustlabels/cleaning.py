@@ -357,6 +357,7 @@ class NoiseAwareClassifier(_Detecting, BaseMetaClassifier):
         Returns
         -------
         self
+            The fitted estimator.
         """
         self._check_parameters()
         seeds = self._seeds()
@@ -437,7 +438,8 @@ class NoiseAwareClassifier(_Detecting, BaseMetaClassifier):
 
         Returns
         -------
-        MetadataRouter
+        router : MetadataRouter
+            The requests of the inner estimators.
         """
         router = MetadataRouter(owner=self).add_self_request(self)
         for part in {"estimator": self._inner()}, {"detector": self._inner_detector()}:
@@ -532,6 +534,7 @@ class NoiseFilter(_Detecting, SavableMixin, ConstrainedParametersMixin, BaseEsti
         Returns
         -------
         self
+            The fitted estimator.
         """
         self._check_parameters()
         detector, beliefs, _ = self._detect(X, y, self._seeds()[0], {})
@@ -561,7 +564,9 @@ class NoiseFilter(_Detecting, SavableMixin, ConstrainedParametersMixin, BaseEsti
         Returns
         -------
         X : array-like of shape (n_kept, ...)
+            The kept rows.
         y : array-like of shape (n_kept,)
+            Their labels.
         """
         self.fit(X, y)
         X, y = indexable(X, y)

@@ -220,6 +220,7 @@ class TrustedScorer:
         Returns
         -------
         self
+            The fitted estimator.
         """
         self._requests = {**self._requests, **requests}
         return self

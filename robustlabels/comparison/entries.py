@@ -60,6 +60,7 @@ class CleanlabClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         self
+            The fitted estimator.
         """
         CleanLearning = import_module("cleanlab.classification").CleanLearning
         self.classes_, numbers = np.unique(y, return_inverse=True)
@@ -85,6 +86,7 @@ class CleanlabClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         y : ndarray of shape (n_samples,)
+            In the type of the labels given to ``fit``.
         """
         return self.classes_[self.estimator_.predict(X)]
 

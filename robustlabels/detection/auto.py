@@ -110,7 +110,7 @@ def canonical_order(X: Floats, y: Ints) -> tuple[Ints, Ints]:
 
 
 class AutoNoiseDetector(NoiseDetector):
-    r"""The default detector: a robust network's early beliefs times the vote of the neighbors.
+    r"""The default detector: early predictions of a robust network times the vote of the neighbors.
 
     Two experts that fail in different places. The network is :class:`~robustlabels.ELRClassifier`, its belief of a row
     the softmax of the training steps averaged over epochs and over two seeds. The neighbors vote once, by cosine
@@ -162,6 +162,12 @@ class AutoNoiseDetector(NoiseDetector):
         Whether the columns were brought to normal quantiles.
     noise_mask_, threshold_, suggested_labels_, suggested_confidence_, transition_matrix_, classes_
         As for every detector.
+
+    See Also
+    --------
+    KNNNoiseDetector : The vote alone, in a fraction of the time.
+    ConfidentLearningNoiseDetector : Out-of-fold probabilities of any classifier.
+    NoiseAwareClassifier : Acts on what a detector flags.
 
     Notes
     -----

@@ -180,6 +180,7 @@ class NoiseDetector(SavableMixin, ConstrainedParametersMixin, OneToOneFeatureMix
         Returns
         -------
         self
+            The fitted estimator.
         """
         self._check_parameters()
         X = self._read(X, y, reset=True)
@@ -273,7 +274,9 @@ class NoiseDetector(SavableMixin, ConstrainedParametersMixin, OneToOneFeatureMix
         Parameters
         ----------
         X : array-like of shape (n_samples, ...)
+            As in ``fit``.
         y : array-like of shape (n_samples,)
+            As in ``fit``.
 
         Returns
         -------
@@ -290,6 +293,7 @@ class NoiseDetector(SavableMixin, ConstrainedParametersMixin, OneToOneFeatureMix
         Parameters
         ----------
         X : array-like of shape (n_samples, ...)
+            Rows of the kind that ``fit`` was given.
 
         Returns
         -------
@@ -316,6 +320,7 @@ class NoiseDetector(SavableMixin, ConstrainedParametersMixin, OneToOneFeatureMix
         Parameters
         ----------
         X : array-like of shape (n_samples, ...)
+            New rows.
         y : array-like of shape (n_samples,)
             Their labels, of the classes that ``fit`` saw.
 

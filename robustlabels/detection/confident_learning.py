@@ -26,7 +26,10 @@ from robustlabels.training.parameters import StrOptions, check_number
 
 
 class ConfidentLearningNoiseDetector(NoiseDetector):
-    """Confident learning on out-of-fold probabilities of any classifier: cleanlab's numbers.
+    """Confident learning on out-of-fold probabilities of any classifier; equal to cleanlab's numbers.
+
+    Every row is judged by a model that was not trained on it. The confident joint estimates how often each class is
+    given each label.
 
     Parameters
     ----------
@@ -67,6 +70,11 @@ class ConfidentLearningNoiseDetector(NoiseDetector):
         One a fold; new rows are scored by their mean.
     noise_scores_, noise_mask_, threshold_, noise_rate_interval_, suggested_labels_, suggested_confidence_, classes_
         As for every detector.
+
+    See Also
+    --------
+    AutoNoiseDetector : The default, without cross-validation.
+    robustlabels.maths.confident_joint.find_label_issues : The same for probabilities that exist already.
 
     Notes
     -----

@@ -21,7 +21,9 @@ FLOOR = 1e-3
 
 
 class EnsembleNoiseDetector(NoiseDetector):
-    """Several detectors as one.
+    """Several detectors combined into one.
+
+    The posteriors of all of them are averaged, or the ranks of their scores.
 
     Parameters
     ----------
@@ -47,6 +49,10 @@ class EnsembleNoiseDetector(NoiseDetector):
         As for every detector.
     suggested_labels_, suggested_confidence_, classes_
         As for every detector.
+
+    See Also
+    --------
+    AutoNoiseDetector : Two experts that are tuned to each other.
 
     Examples
     --------
@@ -83,15 +89,17 @@ class EnsembleNoiseDetector(NoiseDetector):
         self.random_state = random_state
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters of this detector, and of its parts by their names.
+        """Get the parameters of this detector, and of its parts by their names.
 
         Parameters
         ----------
         deep : bool, default=True
+            Include the parts and their parameters.
 
         Returns
         -------
         params : dict
+            Values by name.
         """
         params = super().get_params(deep=False)
         for name, part in self._named().items() if deep else ():
@@ -105,10 +113,12 @@ class EnsembleNoiseDetector(NoiseDetector):
         Parameters
         ----------
         **params : dict
+            Values by name.
 
         Returns
         -------
         self
+            The fitted estimator.
         """
         if "detectors" in params:
             self.detectors = params.pop("detectors")

@@ -15,7 +15,9 @@ from robustlabels.training.beliefs import Beliefs, Floats, Ints
 
 
 class EstimatorNoiseDetector(NoiseDetector):
-    """What one of this package's classifiers says of the rows it was fitted on, as a detector.
+    """The row attributes of a classifier of this package, as a detector.
+
+    The scores are those of the fitted classifier; thresholds, intervals and posteriors are added.
 
     Parameters
     ----------
@@ -38,6 +40,10 @@ class EstimatorNoiseDetector(NoiseDetector):
         As for every detector; ``estimator_.noise_mask_`` is the method's own.
     transition_matrix_ : ndarray of shape (n_classes, n_classes)
         As for every detector.
+
+    See Also
+    --------
+    SmallLossNoiseDetector : Scores from the whole course of the training.
 
     Notes
     -----

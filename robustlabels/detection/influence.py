@@ -24,7 +24,7 @@ from robustlabels.training.parameters import Interval, StrOptions
 
 
 class InfluenceNoiseDetector(NoiseDetector):
-    """Wrong labels hold the decision boundary by force: Influential Rank's scores, without its post-training.
+    """Influence on the decision boundary: Influential Rank's scores, without its post-training.
 
     A softmax regression with a ridge is solved on the features; a row scores by how far it moves the solution, and by
     how much it harms other rows.
@@ -64,6 +64,10 @@ class InfluenceNoiseDetector(NoiseDetector):
         As for every detector.
     transition_matrix_ : ndarray of shape (n_classes, n_classes)
         As for every detector.
+
+    See Also
+    --------
+    InfluentialRankClassifier : Removes rows of high influence and refines the model.
 
     Notes
     -----

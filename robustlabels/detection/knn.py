@@ -74,7 +74,7 @@ def check_backend(backend: str) -> None:
 
 
 class KNNNoiseDetector(NoiseDetector):
-    """The neighbors vote on every label: MOIT's detector, on any features.
+    """The neighbors of a row vote on its label: MOIT's detector, on any features.
 
     Neighbors are found by cosine similarity on X as it is: scale columns of a table first, in a Pipeline.
 
@@ -102,6 +102,11 @@ class KNNNoiseDetector(NoiseDetector):
         As for every detector, of the last vote.
     suggested_labels_, suggested_confidence_, transition_matrix_, classes_
         As for every detector.
+
+    See Also
+    --------
+    AutoNoiseDetector : The vote combined with a network.
+    MOITClassifier : The method whose detector this is.
 
     Notes
     -----

@@ -35,7 +35,10 @@ def mean_of(dynamics: Dynamics, name: str) -> Floats:
 
 
 class SmallLossNoiseDetector(NoiseDetector):
-    """Wrong labels are learned late: training dynamics of one fit, without cross-validation.
+    """Training dynamics: wrong labels are learned late.
+
+    The loss, the margin or the forgetting of every label is averaged over the epochs of one fit; no cross-validation is
+    needed.
 
     Parameters
     ----------
@@ -62,6 +65,11 @@ class SmallLossNoiseDetector(NoiseDetector):
         As for every detector; the noise rate is estimated from the first 12 % of the epochs.
     suggested_labels_, suggested_confidence_, transition_matrix_, classes_
         As for every detector.
+
+    See Also
+    --------
+    AutoNoiseDetector : The default, which ranks better on most data.
+    fit_recorded : Keeps the probability of every label in every epoch.
 
     Notes
     -----

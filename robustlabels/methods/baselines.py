@@ -23,7 +23,10 @@ from robustlabels.training.rows import Rows
 
 
 class CrossEntropyClassifier(RowLossClassifier):
-    """Plain cross-entropy: memorizes wrong labels given time, and is what robust methods have to beat.
+    """Plain cross-entropy, the baseline.
+
+    Given time, a network trained this way memorizes wrong labels. It runs in the same loop as every other method, so a
+    comparison changes one word.
 
     Parameters
     ----------
@@ -36,6 +39,11 @@ class CrossEntropyClassifier(RowLossClassifier):
     ----------
     noise_scores_, noise_mask_, noise_rate_, suggested_labels_, suggested_confidence_, transition_matrix_
         As for every classifier, from the final model: after memorization these know little.
+
+    See Also
+    --------
+    ELRClassifier : Early-learning regularization, a good first method.
+    GCEClassifier : A loss between cross-entropy and mean absolute error.
 
     Examples
     --------
@@ -70,7 +78,10 @@ class GeneralizedCrossEntropy(Objective):
 
 
 class GCEClassifier(RowLossClassifier):
-    """Generalized cross-entropy.
+    """Generalized cross-entropy: a loss between cross-entropy and mean absolute error.
+
+    Its gradient gives rows with a small probability of the given label less weight than cross-entropy does, and these
+    are often the mislabeled rows.
 
     Parameters
     ----------
@@ -85,6 +96,11 @@ class GCEClassifier(RowLossClassifier):
     ----------
     noise_scores_, noise_mask_, noise_rate_, suggested_labels_, suggested_confidence_, transition_matrix_
         As for every classifier, from the final model.
+
+    See Also
+    --------
+    SCEClassifier : Cross-entropy plus its reverse.
+    CrossEntropyClassifier : The baseline that every method has to beat.
 
     Notes
     -----
@@ -134,7 +150,9 @@ class SymmetricCrossEntropy(Objective):
 
 
 class SCEClassifier(RowLossClassifier):
-    """Symmetric cross-entropy: cross-entropy plus its reverse, which is robust where the other learns.
+    """Symmetric cross-entropy: cross-entropy plus its reverse.
+
+    The reverse term is bounded and therefore robust; cross-entropy itself makes the network learn.
 
     Parameters
     ----------
@@ -153,6 +171,11 @@ class SCEClassifier(RowLossClassifier):
     ----------
     noise_scores_, noise_mask_, noise_rate_, suggested_labels_, suggested_confidence_, transition_matrix_
         As for every classifier, from the final model.
+
+    See Also
+    --------
+    GCEClassifier : A loss between cross-entropy and mean absolute error.
+    CrossEntropyClassifier : The baseline that every method has to beat.
 
     References
     ----------
@@ -265,7 +288,10 @@ class CoTeaching(Objective):
 
 
 class CoTeachingClassifier(BaseNoisyLabelClassifier):
-    """Co-teaching: two networks that pick each other's small-loss rows.
+    """Co-teaching: two networks that select each other's rows of small loss.
+
+    Each network is trained on the rows that the other one finds easy. The share of rows that are left out grows to the
+    noise rate over the first epochs.
 
     Parameters
     ----------
@@ -287,6 +313,11 @@ class CoTeachingClassifier(BaseNoisyLabelClassifier):
         As for every classifier, from the mean of both final networks' logits.
     noise_rate_ : float
         The given or estimated tau.
+
+    See Also
+    --------
+    DivideMixClassifier : Two networks that also learn from the other rows, without their labels.
+    CrossEntropyClassifier : The baseline that every method has to beat.
 
     Notes
     -----
@@ -343,6 +374,7 @@ class CoTeachingClassifier(BaseNoisyLabelClassifier):
         Returns
         -------
         self
+            The fitted estimator.
         """
         return self._fit(X, y)
 

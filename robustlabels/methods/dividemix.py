@@ -337,7 +337,10 @@ def _paired(labeled: Iterable[Tensor], unlabeled: Tensor, size: int) -> Iterator
 
 
 class DivideMixClassifier(PublishedSettingsMixin, BaseNoisyLabelClassifier):
-    """DivideMix: two networks tell each other which labels to believe, and learn from the other rows without labels.
+    """DivideMix: two networks decide for each other which labels to trust.
+
+    The rows whose labels they do not trust become unlabeled, and both kinds of rows are trained on in the manner of
+    MixMatch.
 
     Parameters
     ----------
@@ -381,6 +384,12 @@ class DivideMixClassifier(PublishedSettingsMixin, BaseNoisyLabelClassifier):
     noise_scores_, noise_mask_, noise_rate_, suggested_labels_, suggested_confidence_, transition_matrix_
         As for every classifier, read off ``soft_labels_``: a row is flagged where another class has more of it. That
         takes a large loss and a prediction of another class; a large loss alone leaves ``clean_mask_`` False.
+
+    See Also
+    --------
+    CoTeachingClassifier : Two networks that leave out the rows they do not trust.
+    SANMClassifier : A wrapper whose published results build on DivideMix.
+    ELRClassifier : Early-learning regularization, a good first method.
 
     Notes
     -----
@@ -484,6 +493,7 @@ class DivideMixClassifier(PublishedSettingsMixin, BaseNoisyLabelClassifier):
         Returns
         -------
         self
+            The fitted estimator.
         """
         return self._fit(X, y)
 

@@ -237,7 +237,10 @@ def _normalized(target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class ELRClassifier(PublishedSettingsMixin, RowLossClassifier):
-    """Early-learning regularization: one network, one memory of averaged predictions.
+    """Early-learning regularization: the average of early predictions holds back wrong labels.
+
+    One network, and one memory: for every training row a moving average of the predictions. A term of the loss keeps
+    the network close to it, which cancels the gradient of a wrong label and keeps that of a right one.
 
     Parameters
     ----------
@@ -271,6 +274,12 @@ class ELRClassifier(PublishedSettingsMixin, RowLossClassifier):
     soft_labels_ : ndarray of shape (n_samples, n_classes), float32
         The targets, each row summing to one: cleaned label distributions. Only where they are kept whole beside the
         network; ``net_.criterion_.memory.read(index)`` reads rows of the other storages.
+
+    See Also
+    --------
+    ELRPlusClassifier : Two networks with weight-averaged teachers and mixup.
+    SANMClassifier : Adversarial masking around this or any other classifier.
+    CrossEntropyClassifier : The baseline that every method has to beat.
 
     Notes
     -----
@@ -494,7 +503,10 @@ class ELRPlusObjective(Objective):
 
 
 class ELRPlusClassifier(ELRClassifier):
-    """ELR+: two networks, weight-averaged teachers, mixup; prediction by the mean of the two students' logits.
+    """ELR+: early-learning regularization with two networks, weight-averaged teachers and mixup.
+
+    The average that regularizes one network is made by the weight-averaged teacher of the other. Predictions use the
+    mean of the two students' logits.
 
     Parameters
     ----------
@@ -519,6 +531,11 @@ class ELRPlusClassifier(ELRClassifier):
         As for every classifier, read off the mean of both memories.
     soft_labels_ : ndarray of shape (n_samples, n_classes)
         That mean, each row summing to one.
+
+    See Also
+    --------
+    ELRClassifier : One network, at half of the cost or less.
+    DivideMixClassifier : Another method with two networks.
 
     Notes
     -----

@@ -382,7 +382,9 @@ def _positions(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 class InfluentialRankClassifier(BaseMetaClassifier):
-    """Post-training: remove the rows that hold the decision boundary by force, a few at a time, and refine on the rest.
+    """Influential Rank: post-training that removes the rows which distort the decision boundary.
+
+    A few rows are removed in each round, and the model is refined on the others.
 
     A reconstruction of Influential Rank from the abstract of its paper, not the authors' algorithm line by line.
 
@@ -405,6 +407,7 @@ class InfluentialRankClassifier(BaseMetaClassifier):
         Share of the training rows removed in a round. "auto": of the rows whose label a last layer with ten times the
         ridge does not predict, those of highest rank, at most 10 %; until there are fewer than 2 % of them.
     max_rounds : int, default=20
+        Largest number of rounds.
     patience : int, default=4
         Rounds without a better validation accuracy after which to stop.
     refine : {"finetune", "last_layer", "retrain", "none"}, default="finetune"
@@ -412,6 +415,7 @@ class InfluentialRankClassifier(BaseMetaClassifier):
         into it, in seconds; "none" leaves it, and only says which rows to keep; "retrain" does so too, and then fits
         a fresh clone on them. Classifiers that are no networks allow the last two.
     refine_epochs : int, default=3
+        Epochs of fine-tuning in each round.
     refine_lr : float or "auto", default="auto"
         Learning rate of the fine-tuning; "auto" is a fifth of the estimator's.
     final : {None, "retrain"}, default=None
@@ -478,6 +482,11 @@ class InfluentialRankClassifier(BaseMetaClassifier):
         numbers). With ``refine`` "none" and "retrain" the score is that of the re-solved last layer.
     retrained_ : bool
         Whether ``estimator_`` is the fresh clone.
+
+    See Also
+    --------
+    InfluenceNoiseDetector : The scores alone, without post-training.
+    SANMClassifier : A wrapper that acts during training.
 
     Notes
     -----
@@ -605,6 +614,7 @@ class InfluentialRankClassifier(BaseMetaClassifier):
         Returns
         -------
         self
+            The fitted estimator.
         """
         self._check_parameters()
         if y is None:

@@ -512,6 +512,9 @@ class FinetuneObjective(Objective):
 class MOITClassifier(PublishedSettingsMixin, BaseNoisyLabelClassifier):
     """Multi-objective interpolation training: contrastive learning, k-NN noise detection, label correction.
 
+    Two heads share an encoder: a contrastive one and a classifier. In the contrastive space the neighbors of a row vote
+    on its label; a row that loses the vote is trained on the prediction instead of its label.
+
     Parameters
     ----------
     module : str, nn.Module class or instance, default="auto"
@@ -572,6 +575,12 @@ class MOITClassifier(PublishedSettingsMixin, BaseNoisyLabelClassifier):
         Share of rows whose label lost the vote; never from the balanced flags.
     suggested_labels_, suggested_confidence_, transition_matrix_
         As for every classifier, from the second vote.
+
+    See Also
+    --------
+    MOITPlusClassifier : The same, followed by training a new head on the clean rows.
+    KNNNoiseDetector : The vote alone, on any features.
+    ELRClassifier : Early-learning regularization, a good first method.
 
     Notes
     -----
@@ -692,6 +701,7 @@ class MOITClassifier(PublishedSettingsMixin, BaseNoisyLabelClassifier):
         Returns
         -------
         self
+            The fitted estimator.
         """
         return self._fit(X, y)
 
@@ -804,7 +814,9 @@ class MOITClassifier(PublishedSettingsMixin, BaseNoisyLabelClassifier):
 
 
 class MOITPlusClassifier(MOITClassifier):
-    """MOIT+: :class:`MOITClassifier` with ``finetune=True``.
+    """MOIT+: MOIT, followed by training a new classifier head on the clean rows.
+
+    It is :class:`MOITClassifier` with ``finetune=True``.
 
     Parameters
     ----------
@@ -812,6 +824,10 @@ class MOITPlusClassifier(MOITClassifier):
         The network.
     finetune : bool, default=True
         The second stage.
+
+    See Also
+    --------
+    MOITClassifier : The first stage alone.
 
     Examples
     --------

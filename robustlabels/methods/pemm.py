@@ -351,7 +351,10 @@ STARTS = ("uniform", "class_mean", "kmeans++", "simplex")
 
 
 class PEMMClassifier(PublishedSettingsMixin, RowLossClassifier):
-    """Potential energy based mixture model: distances to learned class centers, and a robust loss on them.
+    """Potential energy based mixture model: distances to learned class centers.
+
+    A robust loss uses the labels; a potential energy keeps the centers apart, and a mixture model draws every feature
+    to the centers that its own posterior names.
 
     Parameters
     ----------
@@ -413,6 +416,11 @@ class PEMMClassifier(PublishedSettingsMixin, RowLossClassifier):
         One minus the posterior of the given label: how far its center is from the features, against all the others.
     noise_mask_, noise_rate_, suggested_labels_, suggested_confidence_, transition_matrix_
         As for every classifier, from the final model.
+
+    See Also
+    --------
+    ELRClassifier : Its ``head="distance"`` combines this head with another loss.
+    SCEClassifier : The robust loss alone.
 
     Notes
     -----
@@ -666,6 +674,7 @@ class PEMMClassifier(PublishedSettingsMixin, RowLossClassifier):
         Returns
         -------
         log_density : ndarray of shape (n_samples,)
+            Higher is more typical of the training data.
         """
 
         def log_density(model: Model, x: Tensor) -> Tensor:
@@ -685,6 +694,7 @@ class PEMMClassifier(PublishedSettingsMixin, RowLossClassifier):
         Returns
         -------
         scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
+            Columns in the order of ``classes_``; one column for two classes.
         """
         rows = self._read_new(X)
         logits = self.net_.outputs(rows).numpy()

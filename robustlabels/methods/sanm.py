@@ -376,7 +376,10 @@ def default_mask(*, table: bool, corrects_labels: bool) -> tuple[tuple[float, fl
 
 
 class SANMClassifier(PublishedSettingsMixin, BaseMetaClassifier):
-    """Self-supervised adversarial noisy masking, around any classifier of this package that trains a network.
+    """Self-supervised adversarial noisy masking: a wrapper around any classifier of this package.
+
+    During training it masks the part of each input that the network attends to most, and softens the label by the same
+    share: little where the label is trusted, more where it is not.
 
     Parameters
     ----------
@@ -442,6 +445,11 @@ class SANMClassifier(PublishedSettingsMixin, BaseMetaClassifier):
         What reconstructs; a list of two for two networks.
     classes_, n_features_in_, feature_names_in_
         The host's.
+
+    See Also
+    --------
+    InfluentialRankClassifier : A wrapper that acts after training.
+    DivideMixClassifier : The base classifier of the published results.
 
     Notes
     -----
@@ -633,6 +641,7 @@ class SANMClassifier(PublishedSettingsMixin, BaseMetaClassifier):
         Returns
         -------
         self
+            The fitted estimator.
         """
         self._check_parameters()
         if not isinstance(self._inner(), BaseNoisyLabelClassifier):
@@ -664,7 +673,8 @@ class SANMClassifier(PublishedSettingsMixin, BaseMetaClassifier):
 
         Returns
         -------
-        MetadataRouter
+        router : MetadataRouter
+            The requests of the inner estimators.
         """
         router = MetadataRouter(owner=type(self).__name__)
         return router.add(estimator=self._inner(), method_mapping=MethodMapping().add(caller="fit", callee="fit"))

@@ -72,20 +72,25 @@ FEW = 12
 
 
 class LabelReport:
-    """Ranked suspects, pictures, decisions: all that a fitted estimator says of the labels it was fitted on.
+    """Report on the labels that an estimator was fitted on: a ranking, pictures, and decisions.
 
-    Made by :meth:`from_estimator`. In a notebook it shows itself.
+    Use :meth:`from_estimator` to make one. A notebook displays it as a page.
 
     Parameters
     ----------
     beliefs : :class:`~robustlabels.training.beliefs.Beliefs`
         Of every row.
     X : array-like of shape (n_samples, ...) or None, default=None
+        What is shown of each row: images, table rows or paths.
     texts : array-like of str or None, default=None
+        Texts that are shown instead.
     names : sequence or None, default=None
+        Names of the rows, shown beside their numbers.
     y_true : array-like of shape (n_samples,) or None, default=None
+        True labels, where they are known, to measure with.
     channels : {"auto", "first", "last"}, default="auto"
     feature_names : sequence of str or None, default=None
+        Names of the columns of X.
     row_numbers : array-like of shape (n_samples,) or None, default=None
         As in :meth:`from_estimator`.
 
@@ -98,6 +103,11 @@ class LabelReport:
         After :meth:`apply`: False where a row was dropped.
     verdicts_ : DataFrame
         After :meth:`read_review`: what a person decided.
+
+    See Also
+    --------
+    robustlabels.report.displays : The pictures, one class for each.
+    NoiseAwareClassifier : Acts on flagged rows without a person.
 
     Examples
     --------
@@ -270,31 +280,114 @@ class LabelReport:
     # --- pictures
 
     def plot_gallery(self, n: int = 24, *, n_columns: int = 6, ax: Any = None) -> displays.GalleryDisplay:
-        """Draw the most suspicious rows, see :class:`~robustlabels.report.displays.GalleryDisplay`."""
+        """Draw the most suspicious rows.
+
+        Parameters
+        ----------
+        n : int, default=24
+            How many rows.
+        n_columns : int, default=6
+            How many beside each other.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        display : :class:`~robustlabels.report.displays.GalleryDisplay`
+            The picture and its data.
+        """
         return displays.GalleryDisplay.of_evidence(self.beliefs, self._evidence, n=n, n_columns=n_columns).plot(ax)
 
     def plot_class_noise(self, *, ax: Any = None) -> displays.ClassNoiseDisplay:
-        """Draw the share of flagged labels by class, see :class:`~robustlabels.report.displays.ClassNoiseDisplay`."""
+        """Draw the share of flagged labels in each class.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        display : :class:`~robustlabels.report.displays.ClassNoiseDisplay`
+            The picture and its data.
+        """
         return displays.ClassNoiseDisplay.of(self.beliefs).plot(ax)
 
     def plot_transition_matrix(self, *, ax: Any = None) -> displays.TransitionMatrixDisplay:
-        """Draw which class is taken for which, see :class:`~robustlabels.report.displays.TransitionMatrixDisplay`."""
+        """Draw how often each class is given each label.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        display : :class:`~robustlabels.report.displays.TransitionMatrixDisplay`
+            The picture and its data.
+        """
         return displays.TransitionMatrixDisplay.of(self.beliefs).plot(ax)
 
     def plot_score_histogram(self, *, ax: Any = None) -> displays.ScoreHistogramDisplay:
-        """Draw the noise scores, see :class:`~robustlabels.report.displays.ScoreHistogramDisplay`."""
+        """Draw the distribution of the noise scores.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        display : :class:`~robustlabels.report.displays.ScoreHistogramDisplay`
+            The picture and its data.
+        """
         return displays.ScoreHistogramDisplay.of(self.beliefs).plot(ax)
 
     def plot_learning_curves(self, *, ax: Any = None) -> displays.LearningCurvesDisplay:
-        """Draw how labels were learned, see :class:`~robustlabels.report.displays.LearningCurvesDisplay`."""
+        """Draw how the labels were learned over the epochs.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        display : :class:`~robustlabels.report.displays.LearningCurvesDisplay`
+            The picture and its data.
+        """
         return displays.LearningCurvesDisplay.of(self.beliefs).plot(ax)
 
     def plot_dataset_map(self, *, ax: Any = None) -> displays.DatasetMapDisplay:
-        """Draw confidence against variability, see :class:`~robustlabels.report.displays.DatasetMapDisplay`."""
+        """Draw the confidence of each label against its variability.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        display : :class:`~robustlabels.report.displays.DatasetMapDisplay`
+            The picture and its data.
+        """
         return displays.DatasetMapDisplay.of(self.beliefs).plot(ax)
 
     def plot_detection_curve(self, kind: str = "precision_recall", *, ax: Any = None) -> displays.DetectionCurveDisplay:
-        """Draw how well wrong labels were found, see :class:`~robustlabels.report.displays.DetectionCurveDisplay`."""
+        """Draw how well wrong labels were found, where the true ones are known.
+
+        Parameters
+        ----------
+        kind : {"precision_recall", "roc"}, default="precision_recall"
+            Which curve.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a new figure.
+
+        Returns
+        -------
+        display : :class:`~robustlabels.report.displays.DetectionCurveDisplay`
+            The picture and its data.
+        """
         return self._detection(kind).plot(ax)
 
     def _detection(self, kind: str) -> displays.DetectionCurveDisplay:
@@ -319,10 +412,12 @@ class LabelReport:
         n_listed : int, default=200
             Rows in the list below it.
         title : str or None, default=None
+            Heading of the page; None names the estimator.
 
         Returns
         -------
         page : str or None
+            The page, where no path was given.
         """
         page = self._render(n=n, n_listed=n_listed, title=title, document=True)
         if path is None:
@@ -550,6 +645,7 @@ class LabelReport:
         Returns
         -------
         xml : str
+            The labeling configuration.
         """
         return label_studio_config(self._evidence.kind, self.beliefs.classes.tolist())
 
@@ -563,10 +659,13 @@ class LabelReport:
         Parameters
         ----------
         path : str or Path
+            The file that came back.
+            The file that came back.
 
         Returns
         -------
         self
+            The fitted estimator.
         """
         b = self.beliefs
         self._verdicts |= read_review(Path(path), b.classes, b.given, self._numbers)
@@ -644,6 +743,7 @@ class LabelReport:
         Returns
         -------
         y : ndarray or Series of shape (n_kept,)
+            The labels as they were.
         """
         self._check_applied()
         b = self.beliefs

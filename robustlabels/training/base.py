@@ -559,7 +559,7 @@ class BaseNoisyLabelClassifier(
         return self._make_rows(X, self.net_.device)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Class probabilities.
+        """Predict class probabilities.
 
         Parameters
         ----------
@@ -574,7 +574,7 @@ class BaseNoisyLabelClassifier(
         return self._softmax(self._read_new(X)).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
-        """Most probable class.
+        """Predict the most probable class.
 
         Parameters
         ----------
@@ -590,7 +590,7 @@ class BaseNoisyLabelClassifier(
         return self.classes_[self.net_.outputs(rows).argmax(1).numpy()]
 
     def transform(self, X: Any) -> np.ndarray:
-        """Penultimate features: what the last linear layer sees.
+        """Compute the penultimate features: the inputs of the last linear layer.
 
         Parameters
         ----------
@@ -600,6 +600,7 @@ class BaseNoisyLabelClassifier(
         Returns
         -------
         features : ndarray of shape (n_samples, n_features_out), float32
+            One row of features for each row of X.
         """
         rows = self._read_new(X)
         return self.net_.outputs(rows, self._features).numpy()
@@ -674,6 +675,7 @@ class RowLossClassifier(BaseNoisyLabelClassifier):
         Returns
         -------
         self
+            The fitted estimator.
         """
         return self._fit(X, y, sample_weight, soft_labels)
 

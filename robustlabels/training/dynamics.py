@@ -370,12 +370,15 @@ def fit_recorded(
     Parameters
     ----------
     classifier : classifier of this package
+        It is fitted in place.
     X : array-like of shape (n_samples, ...)
+        As in its ``fit``.
     y : array-like of shape (n_samples,)
+        As in its ``fit``.
     sample_weight, soft_labels : array-like or None, default=None
         For classifiers whose ``fit`` takes them.
     wrap : callable, default=identity
-        A plug of one's own around the objective, ``wrap(objective, module, rows)``.
+        A wrapper to put around the objective, ``wrap(objective, module, rows)``.
 
     Returns
     -------

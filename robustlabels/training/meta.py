@@ -69,7 +69,7 @@ class BaseMetaClassifier(SavableMixin, ConstrainedParametersMixin, TransformerMi
                 setattr(self, name, getattr(estimator, name))
 
     def predict(self, X: Any) -> np.ndarray:
-        """Most probable class.
+        """Predict the most probable class.
 
         Parameters
         ----------
@@ -79,13 +79,14 @@ class BaseMetaClassifier(SavableMixin, ConstrainedParametersMixin, TransformerMi
         Returns
         -------
         y : ndarray of shape (n_samples,)
+            In the type of the labels given to ``fit``.
         """
         check_is_fitted(self)
         return self.estimator_.predict(X)
 
     @available_if(_answers("predict_proba"))
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Class probabilities.
+        """Predict class probabilities.
 
         Parameters
         ----------
@@ -95,13 +96,14 @@ class BaseMetaClassifier(SavableMixin, ConstrainedParametersMixin, TransformerMi
         Returns
         -------
         proba : ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
         """
         check_is_fitted(self)
         return self.estimator_.predict_proba(X)
 
     @available_if(_answers("decision_function"))
     def decision_function(self, X: Any) -> np.ndarray:
-        """Confidence scores of the inner classifier.
+        """Compute the confidence scores of the wrapped classifier.
 
         Parameters
         ----------
@@ -111,13 +113,14 @@ class BaseMetaClassifier(SavableMixin, ConstrainedParametersMixin, TransformerMi
         Returns
         -------
         scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
+            Columns in the order of ``classes_``; one column for two classes.
         """
         check_is_fitted(self)
         return self.estimator_.decision_function(X)
 
     @available_if(_answers("transform"))
     def transform(self, X: Any) -> np.ndarray:
-        """Features of the inner classifier.
+        """Compute the features of the wrapped classifier.
 
         Parameters
         ----------
@@ -127,13 +130,14 @@ class BaseMetaClassifier(SavableMixin, ConstrainedParametersMixin, TransformerMi
         Returns
         -------
         features : ndarray of shape (n_samples, n_features_out)
+            One row of features for each row of X.
         """
         check_is_fitted(self)
         return self.estimator_.transform(X)
 
     @available_if(_answers("get_feature_names_out"))
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the inner classifier's features.
+        """Get the names of the wrapped classifier's features.
 
         Parameters
         ----------
@@ -143,6 +147,7 @@ class BaseMetaClassifier(SavableMixin, ConstrainedParametersMixin, TransformerMi
         Returns
         -------
         names : ndarray of str
+            One name for each feature.
         """
         check_is_fitted(self)
         return self.estimator_.get_feature_names_out()

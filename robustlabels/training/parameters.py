@@ -216,29 +216,32 @@ class RoutedParametersMixin(ConstrainedParametersMixin):
         return {k: v for k, v in vars(self).items() if k not in own and not k.startswith("_") and not k.endswith("_")}
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters of this estimator, routed ones included.
+        """Get the parameters of this estimator, including routed ones.
 
         Parameters
         ----------
         deep : bool, default=True
-            Also the parameters of nested estimators.
+            Include the parameters of nested estimators.
 
         Returns
         -------
         params : dict
+            Values by name.
         """
         return {**super().get_params(deep=deep), **self._routed_params()}  # type: ignore[misc]
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, routed ones included.
+        """Set parameters, including routed ones.
 
         Parameters
         ----------
         **params : dict
+            Values by name.
 
         Returns
         -------
         self
+            The fitted estimator.
 
         Raises
         ------
