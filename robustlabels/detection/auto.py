@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -107,6 +107,24 @@ def canonical_order(X: Floats, y: Ints) -> tuple[Ints, Ints]:
     rows = np.lexsort((np.bincount(y)[y], key.round(9)))
     present, first = np.unique(y[rows], return_index=True)
     return rows, present[np.argsort(first)]
+
+
+class _Inputs(NamedTuple):
+    """Training rows in the order in which networks see them."""
+
+    for_vote: Any  # rows among which neighbors are found
+    for_network: Any  # the same rows, standardized
+    labels: Ints  # (n,), class numbers in the order of ``classes``
+    rows: Ints  # (n,), the user's row number of each row
+    classes: Ints  # (n_classes,), the user's class number of each class
+
+
+class _Trained(NamedTuple):
+    """What the networks predicted during training, averaged over them."""
+
+    averaged: Floats  # (n, n_classes), over all epochs
+    early: Floats  # (n, n_classes), over the first epochs
+    history: Any  # (n_epochs, n), float16: probability of each given label
 
 
 class AutoNoiseDetector(NoiseDetector):
@@ -287,47 +305,69 @@ class AutoNoiseDetector(NoiseDetector):
     def _detect(self, X: Any, y: Ints) -> Beliefs:
         generator = check_random_state(self.random_state)
         seeds = generator.randint(np.iinfo(np.int32).max, size=self.n_repeats + 1)
-        n, n_classes = len(y), len(self.classes_)
-        self.n_neighbors_ = voters(self.n_neighbors, n, n_classes)
-        X = dense_rows(self, X, seeds[-1])
-        self._is_table = isinstance(X, np.ndarray) and X.ndim == 2 and not self.input_integers_
-        rows, order = np.arange(n), np.arange(n_classes)
-        near = seen = X
-        if self._is_table:
-            near, seen = self._prepare(X, reset=True)
-            rows, order = canonical_order(near, y)
-            near, seen = near[rows], seen[rows]
-        else:
-            self.heavy_tailed_ = False
-        place = np.argsort(order)  # of a class in the order it is trained in
-        labels = place[y[rows]]
+        self.n_neighbors_ = voters(self.n_neighbors, len(y), len(self.classes_))
+        inputs = self._table_inputs(dense_rows(self, X, seeds[-1]), y)
+        trained = self._train_networks(inputs, seeds[:-1])
+        votes = self._vote(inputs)
+        return self._combine(inputs, trained, votes, y)
 
+    def _table_inputs(self, X: Any, y: Ints) -> _Inputs:
+        """Prepare the columns of a table, and put its rows and classes into an order that their contents determine.
+
+        Trained in that order, the networks do not depend on how rows were sorted or classes were named. Images and
+        other containers are left as they are.
+        """
+        self._is_table = isinstance(X, np.ndarray) and X.ndim == 2 and not self.input_integers_
+        if not self._is_table:
+            self.heavy_tailed_ = False
+            return _Inputs(X, X, y, np.arange(len(y)), np.arange(len(self.classes_)))
+        for_vote, for_network = self._prepare(X, reset=True)
+        rows, classes = canonical_order(for_vote, y)
+        rank_of_class = np.argsort(classes)
+        return _Inputs(for_vote[rows], for_network[rows], rank_of_class[y[rows]], rows, classes)
+
+    def _train_networks(self, inputs: _Inputs, seeds: Ints) -> _Trained:
+        """Train one network for each seed, and average what they predicted for every row during training."""
         self.estimators_, averaged, early, histories = [], [], [], []
-        for seed in seeds[:-1]:
-            clf = seeded_clone(self._trained(n, table=self._is_table), int(seed))
-            dynamics = fit_watched(clf, seen, labels)
+        for seed in seeds:
+            clf = seeded_clone(self._trained(len(inputs.labels), table=self._is_table), int(seed))
+            dynamics = fit_watched(clf, inputs.for_network, inputs.labels)
             self.estimators_.append(clf)
             averaged.append(mean_of(dynamics, "proba"))
             early.append(mean_of(dynamics, "early"))
+            # The history leaves the network, whose pickle would carry it once more.
             histories.append(clf.net_.__dict__.pop("proba_history_").astype(np.float32))
-        a, e = np.mean(averaged, axis=0), np.mean(early, axis=0)  # (n, n_classes)
-
-        device = resolve_device(self.device)
-        unit = unit_rows(near if self._is_table else self._network_features(seen), device)
-        given = torch.from_numpy(labels).to(device)
-        b = shares(count_votes(nearest_neighbors(unit, self.n_neighbors_, backend=self.backend), given, n_classes))
-        self._rows, self._votes, self._order = unit.cpu().numpy(), given.cpu().numpy(), order
-
-        self._prior = np.bincount(labels, minlength=n_classes) / n
-        self._fit_flips(e, b, labels)
-        posterior = geometric_mean([a, b])
-        scores = self._suspicion(posterior, labels)
-        back = np.argsort(rows)
         n_epochs = min(map(len, histories))  # networks may have stopped early
-        self.proba_history_ = np.mean([h[:n_epochs] for h in histories], axis=0).astype(np.float16)[:, back]
-        columns = np.ix_(back, place)
-        held_out = geometric_mean([e, b])[columns]
-        return Beliefs.from_posterior(posterior[columns], y, self.classes_, scores=scores[back], held_out=held_out)
+        history = np.mean([h[:n_epochs] for h in histories], axis=0).astype(np.float16)
+        return _Trained(np.mean(averaged, axis=0), np.mean(early, axis=0), history)
+
+    def _vote(self, inputs: _Inputs) -> Floats:
+        """Let the neighbors of each row vote on its class: shares of votes, (n, n_classes)."""
+        device = resolve_device(self.device)
+        features = inputs.for_vote if self._is_table else self._network_features(inputs.for_network)
+        unit = unit_rows(features, device)
+        given = torch.from_numpy(inputs.labels).to(device)
+        neighbors = nearest_neighbors(unit, self.n_neighbors_, backend=self.backend)
+        self._rows, self._votes, self._order = unit.cpu().numpy(), given.cpu().numpy(), inputs.classes
+        return shares(count_votes(neighbors, given, len(self.classes_)))
+
+    def _combine(self, inputs: _Inputs, trained: _Trained, votes: Floats, y: Ints) -> Beliefs:
+        """Combine networks and vote to posteriors and scores, and put rows and classes back into the user's order."""
+        labels = inputs.labels
+        self._prior = np.bincount(labels, minlength=len(self.classes_)) / len(labels)
+        self._fit_flips(trained.early, votes, labels)
+        posterior = geometric_mean([trained.averaged, votes])
+        scores = self._suspicion(posterior, labels)
+        back = np.argsort(inputs.rows)
+        back_with_classes = np.ix_(back, np.argsort(inputs.classes))
+        self.proba_history_ = trained.history[:, back]
+        return Beliefs.from_posterior(
+            posterior[back_with_classes],
+            y,
+            self.classes_,
+            scores=scores[back],
+            held_out=geometric_mean([trained.early, votes])[back_with_classes],
+        )
 
     def _fit_flips(self, early: Floats, votes: Floats, y: Ints) -> None:
         """T, where the first epochs and the vote name the same class, and how far it counts."""

@@ -412,7 +412,7 @@ class LabelReport:
         n_listed : int, default=200
             Rows in the list below it.
         title : str or None, default=None
-            Heading of the page; None names the estimator.
+            Heading of the page; None is "Label report".
 
         Returns
         -------
