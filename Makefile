@@ -43,7 +43,7 @@ smoke: venv  ## every method of the comparison once, on digits; fails if one of 
 	$(BIN)/python -m robustlabels compare smoke --jobs 2 --results "$$folder/smoke.jsonl"
 
 benchmark: venv  ## speed ratios
-	$(BIN)/python -m benchmarks run all
+	$(BIN)/python -m benchmarks.speed all
 
 oldest: .venv-oldest/installed  ## the contract, and the command line, with the oldest versions we support
 	.venv-oldest/bin/python -m pytest -n 2 tests/test_common.py tests/test_main.py

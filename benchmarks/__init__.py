@@ -1,1 +1,1 @@
-"""Speed and memory as ratios, for developers: ``python -m benchmarks list``."""
+"""Speed and memory as ratios, for developers: ``python -m benchmarks.speed --list``."""

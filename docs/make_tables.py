@@ -64,7 +64,7 @@ NOTHING = "No results are stored in this checkout; the commands below make them.
 
 
 def targets() -> Iterator[list[str]]:
-    """Rows of the table of targets that ``benchmarks.robustness`` wrote."""
+    """Rows of the table of targets that ``benchmarks.studies.robustness`` wrote."""
     if not ROBUSTNESS.exists():
         return
     rows = ROBUSTNESS.read_text(encoding="utf-8").partition(".. csv-table:: Targets")[2].partition("\n\n")[2]
@@ -149,7 +149,7 @@ def epochs() -> str:
 def scaling() -> str:
     """How seconds and memory grow with rows, classes and columns."""
     sys.path.insert(0, str(DOCS.parent))
-    from benchmarks.scaling import STEEPER, TASKS, curves
+    from benchmarks.speed.scaling import STEEPER, TASKS, curves
 
     stored = [line for line in lines() if "scaling" in line]
     found = curves(stored)
@@ -178,7 +178,7 @@ def scaling() -> str:
 def cifar10() -> str:
     """CIFAR-10 at full size: a row for what differs in anything but the seed."""
     sys.path.insert(0, str(DOCS.parent))
-    from benchmarks.cifar10 import departures, is_papers, published
+    from benchmarks.studies.cifar10 import departures, is_papers, published
 
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for line in lines():
@@ -224,7 +224,7 @@ WRONG = {
 
 
 def wrong_labels(noise: str) -> str:
-    """What a name of ``benchmarks/cifar10.py`` means, and how many labels are wrong then."""
+    """What a name of ``benchmarks/studies/cifar10.py`` means, and how many labels are wrong then."""
     if noise in WRONG:
         return WRONG[noise]
     rate = int(noise[3:5])
@@ -236,7 +236,7 @@ def wrong_labels(noise: str) -> str:
 def published() -> str:
     """What the papers print of CIFAR-10, with their noise and the epoch it is of, beside ours of the same settings."""
     sys.path.insert(0, str(DOCS.parent))
-    from benchmarks.cifar10 import BAR, PUBLISHED, departures, is_papers, published, suite_hours
+    from benchmarks.studies.cifar10 import BAR, PUBLISHED, departures, is_papers, published, suite_hours
 
     stored = [line for line in lines() if line.get("benchmark") == "cifar10"]
     ours: dict[tuple[str, str, bool], list[dict[str, Any]]] = {}
@@ -306,7 +306,7 @@ def rules_images_found() -> str:
 
 
 def rules(*names: str, measure: str = "test_accuracy") -> str:
-    """What ``benchmarks/rules.py`` stored of these methods: test scores by set and labels, and CPU seconds of all."""
+    """What ``benchmarks/studies/rules.py`` stored of these methods: test scores by set and labels, and CPU seconds of all."""
     from robustlabels.comparison import read_rows
 
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
@@ -457,9 +457,9 @@ def choices(found: dict[str, dict[str, str]]) -> list[str]:
 
 
 def detector_runs() -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Lines of ``benchmarks.detectors`` by set and method, both in the script's order."""
+    """Lines of ``benchmarks.studies.detectors`` by set and method, both in the script's order."""
     sys.path.insert(0, str(DOCS.parent))
-    from benchmarks.detectors import METHODS, SETS
+    from benchmarks.studies.detectors import METHODS, SETS
 
     groups: dict[str, dict[str, list[dict[str, Any]]]] = {name: {method: [] for method in METHODS} for name in SETS}
     for line in lines():
@@ -480,7 +480,7 @@ def detectors() -> str:
     counts = sorted({len(runs) for its in groups.values() for runs in its.values()})
     seeds = " to ".join(map(str, sorted({counts[0], counts[-1]})))
     note = (
-        f"Made by ``python -m benchmarks.detectors``, {seeds} seeds, at most 10 000 rows of a set. "
+        f"Made by ``python -m benchmarks.studies.detectors``, {seeds} seeds, at most 10 000 rows of a set. "
         "Seconds are the median CPU time of one thread. *No transitions* and *neutral* are the "
         "default with ``transition_weight=0``, and with ``prior_exponent=0`` besides."
     )
@@ -507,7 +507,7 @@ def detectors_more() -> str:
 
 def detector_table(groups: dict[str, dict[str, list[dict[str, Any]]]], key: str, *, seconds: bool = False) -> str:
     """A row a method, a column a set."""
-    from benchmarks.detectors import METHODS
+    from benchmarks.studies.detectors import METHODS
 
     rows = []
     for method in sorted({m for its in groups.values() for m in its}, key=list(METHODS).index):
@@ -518,7 +518,7 @@ def detector_table(groups: dict[str, dict[str, list[dict[str, Any]]]], key: str,
 
 
 def cleaning() -> str:
-    """Test scores after every repair of ``benchmarks.cleaning``, beside no repair and right labels."""
+    """Test scores after every repair of ``benchmarks.studies.cleaning``, beside no repair and right labels."""
     cells: dict[str, dict[str, list[float]]] = {}
     for line in lines():
         if "cleaning" in line:
@@ -555,7 +555,7 @@ def promises() -> str:
 
 
 def moit() -> str:
-    """MOIT's page: every method on three sets, from ``benchmarks.moit_quality``."""
+    """MOIT's page: every method on three sets, from ``benchmarks.studies.moit_quality``."""
     keys = ("accuracy", "AP", "clean precision", "agreement precision", "estimated noise", "seconds")
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for line in lines():
@@ -565,12 +565,12 @@ def moit() -> str:
         [*who, str(len(runs)), *(mean_sd([r[k] for r in runs if k in r], 0 if k == "seconds" else 3) for k in keys)]
         for who, runs in groups.items()
     ]
-    note = "Made by ``python -m benchmarks.moit_quality``: mean ± sd over seeds, at the last epoch."
+    note = "Made by ``python -m benchmarks.studies.moit_quality``: mean ± sd over seeds, at the last epoch."
     return f"{note}\n\n{table(['set', 'method', 'seeds', *keys], rows)}" if rows else NOTHING
 
 
 def pemm_lines(part: str) -> list[tuple[dict[str, Any], dict[str, float]]]:
-    """Settings and result of every stored run of a part of ``benchmarks.pemm_ablation``."""
+    """Settings and result of every stored run of a part of ``benchmarks.studies.pemm_ablation``."""
     return [(line["pemm"], line["result"]) for line in lines() if line.get("pemm", {}).get("part") == part]
 
 
@@ -654,9 +654,9 @@ def rank_over() -> str:
 
 
 def plugged(plug: str, caption: str) -> str:
-    """One table a set of ``benchmarks.combinations``: accuracy and average precision, alone and with a plug."""
+    """One table a set of ``benchmarks.studies.combinations``: accuracy and average precision, alone and with a plug."""
     sys.path.insert(0, str(DOCS.parent))
-    from benchmarks.combinations import PROBLEMS
+    from benchmarks.studies.combinations import PROBLEMS
 
     cells: dict[str, dict[tuple[str, str], dict[str, list[dict[str, float]]]]] = {}
     for line in lines():
@@ -693,7 +693,7 @@ def plugged(plug: str, caption: str) -> str:
 
 
 def influence_groups(part: str, *keys: str) -> dict[tuple[Any, ...], list[dict[str, float]]]:
-    """Results of a part of ``benchmarks.influence_quality``, by these settings."""
+    """Results of a part of ``benchmarks.studies.influence_quality``, by these settings."""
     groups: dict[tuple[Any, ...], list[dict[str, float]]] = {}
     for line in lines():
         if line.get("influence", {}).get("part") == part:
@@ -751,7 +751,7 @@ def influence_loop() -> str:
 
 
 def jira() -> str:
-    """JIRA's defects with and without influence, from ``benchmarks.jira_influence``."""
+    """JIRA's defects with and without influence, from ``benchmarks.studies.jira_influence``."""
     keys = ("F1", "AP", "flagged", "precision", "recall")
     groups: dict[str, list[dict[str, float]]] = {}
     for line in lines():

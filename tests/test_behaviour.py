@@ -1,7 +1,7 @@
 """What the methods are for: accuracy under wrong labels, and the wrong labels found, with the package's defaults.
 
 The fast forms run on scikit-learn's digits. The slow ones are the targets on real data over seeds, by the same code
-that writes the tables of docs/benchmarks (``python -m benchmarks.robustness``).
+that writes the tables of docs/benchmarks (``python -m benchmarks.studies.robustness``).
 """
 
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from benchmarks import robustness
+from benchmarks.studies import robustness
 from robustlabels import CrossEntropyClassifier, ELRClassifier
 
 # --- digits -----------------------------------------------------------------------------------------------------------

@@ -22,9 +22,9 @@ from sklearn.preprocessing import StandardScaler
 
 import robustlabels
 from benchmarks import harness, robustness, scaling
-from benchmarks.epochs import groups, methods
-from benchmarks.nets import PlainMLP
-from benchmarks.training import bare_loop, classifier, epochs_of, seeded
+from benchmarks.speed.epochs import groups, methods
+from benchmarks.speed.nets import PlainMLP
+from benchmarks.speed.training import bare_loop, classifier, epochs_of, seeded
 from robustlabels import (
     CrossEntropyClassifier,
     ELRClassifier,

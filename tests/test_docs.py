@@ -182,7 +182,7 @@ def test_epochs_are_a_table_of_their_own(make_tables, tmp_path):
 
 
 def test_scaling_shows_ends_slopes_and_what_is_too_steep(make_tables, tmp_path):
-    from benchmarks.scaling import TASKS
+    from benchmarks.speed.scaling import TASKS
 
     def line(task, axis, size, seconds, mib):
         where = {"machine": {"cpu": "x"}, "versions": {"torch": "9"}}
@@ -260,8 +260,8 @@ def test_which_method_is_read_off_the_rows(make_tables, tmp_path):
 
 
 def cifar10_line(method, noise, **changes):
-    """A line as ``benchmarks/cifar10.py`` would write it; ``lam`` and the like go into its parameters."""
-    from benchmarks.cifar10 import default_validation, make_classifier, paper_epochs, published, trained_part
+    """A line as ``benchmarks/studies/cifar10.py`` would write it; ``lam`` and the like go into its parameters."""
+    from benchmarks.studies.cifar10 import default_validation, make_classifier, paper_epochs, published, trained_part
     from robustlabels.comparison import settings
 
     setting, epochs = changes.pop("setting", None), changes.pop("epochs", None)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from benchmarks import robustness
+from benchmarks.studies import robustness
 from robustlabels import CrossEntropyClassifier, ELRClassifier, ELRPlusClassifier, load
 from robustlabels.maths.functional import sigmoid_rampup, update_average
 from robustlabels.methods import elr

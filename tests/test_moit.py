@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from benchmarks import moit_quality
+from benchmarks.studies import moit_quality
 from robustlabels import CrossEntropyClassifier, MOITClassifier, MOITPlusClassifier
 from robustlabels.augment import GaussianNoise
 from robustlabels.maths.functional import most_votes, nearest_neighbors, two_pass_votes

@@ -244,7 +244,7 @@ def test_oracle_12_where_centers_start(d, norm, pair):
 @pytest.mark.slow
 @pytest.mark.parametrize(("rate", "margin"), [(0.2, 0.03), (0.4, 0.08)])
 def test_oracle_13_head_and_sce_beat_linear_cross_entropy(rate, margin):
-    from benchmarks import pemm_ablation
+    from benchmarks.studies import pemm_ablation
 
     def accuracy(head, loss):
         cell = pemm_ablation.Cell(head, loss, 0.1, 0.0, 0.0)

@@ -21,7 +21,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from torch import nn
 
 import robustlabels
-from benchmarks.sanm import nine_steps
+from benchmarks.speed.sanm_masking import nine_steps
 from robustlabels import (
     CoTeachingClassifier,
     CrossEntropyClassifier,

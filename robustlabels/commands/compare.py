@@ -29,7 +29,7 @@ def register(commands: Any) -> None:
         help="compare methods on data with known wrong labels",
         description="Run methods x data x noise x seeds, a line of JSON a run, and print means over seeds.",
         epilog=f"suites:\n{suites}\n\n{methods}\n\nThe suite for a GPU, CIFAR-10 at full size, is "
-        "benchmarks/cifar10.py of the source.",
+        "benchmarks/studies/cifar10.py of the source.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.set_defaults(run=_command)

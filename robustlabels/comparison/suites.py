@@ -31,4 +31,4 @@ SUITES: dict[str, Suite] = {
         "images as pixels, three seeds; hours, so stop and go on as you like", ("fashion_mnist", "cifar10")
     ),
 }
-"""Suites by name. The full-size one for a GPU is ``benchmarks/cifar10.py`` of the source."""
+"""Suites by name. The full-size one for a GPU is ``benchmarks/studies/cifar10.py`` of the source."""

@@ -2,9 +2,9 @@
 
 ::
 
-    python -m benchmarks.rules                         # what is not stored yet, then the tables
-    python -m benchmarks.rules --questions bank --seeds 100
-    python -m benchmarks.rules --table                 # run nothing
+    python -m benchmarks.studies.rules                         # what is not stored yet, then the tables
+    python -m benchmarks.studies.rules --questions bank --seeds 100
+    python -m benchmarks.studies.rules --table                 # run nothing
 
 The core suite shows where a default is weak; choosing a better one there would be choosing on the test rows. So the
 candidates meet on 3000 rows of each set's *training* part, split 70 : 30 by seeds 100 to 102 with the right labels of
@@ -178,7 +178,7 @@ QUESTIONS: dict[str, tuple[Sequence[str], Callable[[int, int], dict[str, Any]]]]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.rules", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.studies.rules", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--questions", nargs="+", choices=list(QUESTIONS), default=list(QUESTIONS))
     parser.add_argument("--sets", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))

@@ -16,8 +16,8 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 
-from benchmarks.harness import Ratio, Skip, benchmark, compare, cpu_flags
-from benchmarks.nets import PlainCNN, PlainMLP
+from benchmarks.speed.harness import Ratio, Skip, benchmark, compare, cpu_flags
+from benchmarks.speed.nets import PlainCNN, PlainMLP
 from robustlabels import CrossEntropyClassifier, ELRClassifier, SANMClassifier
 
 SGD = {"lr": 0.02, "momentum": 0.9, "weight_decay": 1e-3}

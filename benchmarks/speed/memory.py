@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from benchmarks.harness import Ratio, benchmark
+from benchmarks.speed.harness import Ratio, benchmark
 
 
 @benchmark
@@ -21,7 +21,7 @@ def memory(quick: bool) -> Iterator[Ratio]:
     for name, target in ("CrossEntropyClassifier", 1.5), ("ELRClassifier", 1.5), ("MOITClassifier", None):
         runs = []
         for _ in range(1 if quick or target is None else 3):
-            command = [sys.executable, "-m", "benchmarks.memory", name, str(n)]
+            command = [sys.executable, "-m", "benchmarks.speed.memory", name, str(n)]
             runs.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
         yield Ratio(
             f"{name}, {n:,} of 32x32x3",

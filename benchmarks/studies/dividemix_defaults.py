@@ -2,9 +2,9 @@
 
 ::
 
-    python -m benchmarks.dividemix_defaults                  # what is not stored yet, then the tables of the page
-    python -m benchmarks.dividemix_defaults --minutes 2      # no run starts after two minutes
-    python -m benchmarks.dividemix_defaults --table          # run nothing
+    python -m benchmarks.studies.dividemix_defaults                  # what is not stored yet, then the tables of the page
+    python -m benchmarks.studies.dividemix_defaults --minutes 2      # no run starts after two minutes
+    python -m benchmarks.studies.dividemix_defaults --table          # run nothing
 
 A run is one line of ``docs/benchmarks/results/dividemix.jsonl`` and is not repeated. Every number is of the last epoch;
 a seed fixes split, noise and network.
@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from sklearn.datasets import load_digits, load_iris, load_wine
 
-from benchmarks import robustness
+from benchmarks.studies import robustness
 from robustlabels import CrossEntropyClassifier, DivideMixClassifier, ELRClassifier
 from robustlabels.augment import ColumnCorruption
 from robustlabels.comparison import Split, append_row, read_rows
@@ -85,7 +85,7 @@ def runs() -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, float]]]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.dividemix_defaults",
+        prog="python -m benchmarks.studies.dividemix_defaults",
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""``python -m benchmarks list`` and ``python -m benchmarks run NAME [NAME ...|all] [--json FILE] [--quick]``."""
+"""``python -m benchmarks.speed --list`` and ``python -m benchmarks.speed NAME [NAME ...|all] [--results FILE] [--quick]``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import difflib
 import sys
 from pathlib import Path
 
-from benchmarks import harness
+from benchmarks.speed import harness
 
 
 def main(arguments: list[str] | None = None) -> int:

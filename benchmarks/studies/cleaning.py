@@ -2,8 +2,8 @@
 
 ::
 
-    python -m benchmarks.cleaning                                  # all that is not stored yet
-    python -m benchmarks.cleaning --set trec --detectors Auto --seeds 0
+    python -m benchmarks.studies.cleaning                                  # all that is not stored yet
+    python -m benchmarks.studies.cleaning --set trec --detectors Auto --seeds 0
 
 Trained on the given labels, on those that :class:`~robustlabels.NoiseAwareClassifier` leaves after dropping, weighting
 or relabeling what a detector flags, on what remains of the rows when cleanlab drops its issues, and on the right
@@ -40,7 +40,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import robustlabels as rl
-from benchmarks.robustness import environment
+from benchmarks.studies.robustness import environment
 from robustlabels import datasets
 from robustlabels.comparison import Split, append_row, make_split, mean_sd, read_rows
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.harness import Ratio, benchmark, compare
-from benchmarks.nets import PlainCNN
-from benchmarks.training import SGD, classifier, noise, seeded
+from benchmarks.speed.harness import Ratio, benchmark, compare
+from benchmarks.speed.nets import PlainCNN
+from benchmarks.speed.training import SGD, classifier, noise, seeded
 from robustlabels import CrossEntropyClassifier, SANMClassifier
 from robustlabels.methods.sanm_masking import adversarial_mask
 

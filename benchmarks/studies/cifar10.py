@@ -1,6 +1,6 @@
 """CIFAR-10 at full size: one method, one kind of label noise, one seed, one line of JSON.
 
-    python benchmarks/cifar10.py --method elr --noise sym40 --seed 0
+    python -m benchmarks.studies.cifar10 --method elr --noise sym40 --seed 0
 
 trains as the method's paper does, watches accuracy on the 10,000 test images after every epoch, and appends to
 ``docs/benchmarks/results/cifar10.jsonl`` the test accuracy at the last epoch and at the best noisy-validation epoch,
@@ -46,7 +46,7 @@ in a folder outside the checkout, which survives from command to command::
 
     cifar10_train_1.npz and cifar10n_labels.npz;   then cifar10_train_2.npz;   then cifar10_test.npz
 
-    python benchmarks/cifar10.py --stage inbox --data-home ~/staged        # 75 until all four are there
+    python -m benchmarks.studies.cifar10 --stage inbox --data-home ~/staged        # 75 until all four are there
 
 skorch is seldom installed there. Fetch its wheel at home (``pip download --no-deps -d .wheels skorch==1.4.0``), send
 ``.wheels/`` along, and begin every command with::
@@ -58,7 +58,7 @@ Then, again and again until it exits with 0, 1 or 3, with ``--left`` for what is
 
     lines=~/cifar10.jsonl; stored=docs/benchmarks/results/cifar10.jsonl
     [ -e $lines ] || [ ! -e $stored ] || cp $stored $lines                    # what is stored is not run again
-    python benchmarks/cifar10.py --suite --minutes 8 --left 25 --data-home ~/staged --results $lines; status=$?
+    python -m benchmarks.studies.cifar10 --suite --minutes 8 --left 25 --data-home ~/staged --results $lines; status=$?
     cp $lines "$OUT/"; exit $status                                           # $OUT: the folder that comes back
 
 and copy the file that came back over the stored one. A checkpoint does not come back: ResNet-34 and its momentum are

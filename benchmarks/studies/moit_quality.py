@@ -1,6 +1,6 @@
 """MOIT on digits, CIFAR-10N features and NoisyAG-News: the lines of its page, at the last epoch over seeds.
 
-    python -m benchmarks.moit_quality [--set digits|cifar10_feats|noisyag_news] [--seeds 0 1 2]
+    python -m benchmarks.studies.moit_quality [--set digits|cifar10_feats|noisyag_news] [--seeds 0 1 2]
 
 appends one JSON line a run to docs/benchmarks/results/moit.jsonl and prints mean ± sd of what is stored there. Runs
 that are stored already are skipped.

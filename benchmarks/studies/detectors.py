@@ -2,9 +2,9 @@
 
 ::
 
-    python -m benchmarks.detectors                                   # all that is not stored yet
-    python -m benchmarks.detectors --set trec --methods Auto "k-NN" --seeds 0 1 2
-    python -m benchmarks.detectors --table                           # mean and spread of what is stored
+    python -m benchmarks.studies.detectors                                   # all that is not stored yet
+    python -m benchmarks.studies.detectors --set trec --methods Auto "k-NN" --seeds 0 1 2
+    python -m benchmarks.studies.detectors --table                           # mean and spread of what is stored
 
 A run is one line of ``docs/benchmarks/results/detectors.jsonl``. A seed draws the rows, where a set has more than
 10 000 (CIFAR-10N, JIRA, Fashion-MNIST: all of their rows would take minutes a fit), flips the simulated labels, and

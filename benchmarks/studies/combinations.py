@@ -2,8 +2,8 @@
 
 ::
 
-    python -m benchmarks.combinations                                   # all that is not stored yet
-    python -m benchmarks.combinations --set digits --hosts CE ELR --plugs none SANM --labels sym40 --seeds 0
+    python -m benchmarks.studies.combinations                                   # all that is not stored yet
+    python -m benchmarks.studies.combinations --set digits --hosts CE ELR --plugs none SANM --labels sym40 --seeds 0
 
 A seed fixes split, noise and network; what rides on a host shares all of its settings. A run is one line of
 ``docs/benchmarks/results/combinations.jsonl`` and is not repeated while it is there. Seconds are CPU time, one thread.
@@ -22,7 +22,7 @@ import torch
 from sklearn.datasets import load_digits
 
 import robustlabels as rl
-from benchmarks.robustness import environment, measure, published, small_table
+from benchmarks.studies.robustness import environment, measure, published, small_table
 from robustlabels.comparison import Split, append_row, isolated, mean_sd, read_rows
 
 LINES = Path(__file__).parents[1] / "docs" / "benchmarks" / "results" / "combinations.jsonl"
@@ -113,7 +113,7 @@ def carry_out(key: Key) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.combinations", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.studies.combinations", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--set", nargs="+", default=list(PROBLEMS), choices=PROBLEMS, dest="sets", metavar="NAME")
     parser.add_argument("--hosts", nargs="+", default=list(HOSTS), choices=HOSTS, metavar="HOST")

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.harness import Ratio, benchmark
-from benchmarks.memory import peak
+from benchmarks.speed.harness import Ratio, benchmark
+from benchmarks.speed.memory import peak
 
 LIMIT_SECONDS, LIMIT_BYTES = 120, 2 << 30
 
@@ -27,7 +27,7 @@ def influence(quick: bool) -> Iterator[Ratio]:
     for where in "array", "memory map":
         runs = []
         for _ in range(1 if quick else 3):
-            command = [sys.executable, "-m", "benchmarks.influence", where, str(n), str(d), str(k)]
+            command = [sys.executable, "-m", "benchmarks.speed.influence_scores", where, str(n), str(d), str(k)]
             runs.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
         case = f"{n:,} x {d}, {k} classes, {where}"
         seconds = {"seconds": sorted(run["seconds"] for run in runs)[len(runs) // 2]}

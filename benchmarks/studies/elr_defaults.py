@@ -2,10 +2,10 @@
 
 ::
 
-    python -m benchmarks.defaults             # what is not stored yet, then the tables
-    python -m benchmarks.defaults --table     # the tables alone
+    python -m benchmarks.studies.elr_defaults             # what is not stored yet, then the tables
+    python -m benchmarks.studies.elr_defaults --table     # the tables alone
 
-Seeds are 100 to 102; a seed fixes split, noise and network, and :mod:`benchmarks.robustness` reports on others. Beside
+Seeds are 100 to 102; a seed fixes split, noise and network, and :mod:`benchmarks.studies.robustness` reports on others. Beside
 test accuracy it measures two things that the attributes rest on: the share of flagged rows against the mean score as an
 estimate of the noise rate, and the average precision of the targets' scores against that of the training softmax
 averaged over all epochs. A run is one line of ``docs/benchmarks/results/defaults.jsonl``.
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits, load_iris, load_wine
 
-from benchmarks import robustness
+from benchmarks.studies import robustness
 from robustlabels import CrossEntropyClassifier, ELRClassifier, ELRPlusClassifier
 from robustlabels.comparison import Split, append_row, defaults, isolated, mean_sd, read_rows
 from robustlabels.datasets import load_cifar10_features, load_fashion_mnist
@@ -84,7 +84,7 @@ class AveragedCE(CrossEntropyClassifier):
 
 
 def measure(estimator: Any, split: Split) -> dict[str, Any]:
-    """What :func:`benchmarks.robustness.measure` does, and the average precision of the averaged softmax."""
+    """What :func:`benchmarks.studies.robustness.measure` does, and the average precision of the averaged softmax."""
     result = robustness.measure(estimator, split)
     if not isinstance(estimator.net_.criterion_, Averaged):
         return result
@@ -154,7 +154,7 @@ def print_tables(lines: Sequence[dict[str, Any]]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.defaults", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.studies.elr_defaults", description=__doc__.split("\n")[0])
     parser.add_argument("--set", nargs="+", default=list(PROBLEMS), choices=PROBLEMS, dest="sets", metavar="NAME")
     parser.add_argument("--table", action="store_true", help="run nothing")
     options = parser.parse_args(arguments)

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from benchmarks.harness import Ratio, benchmark, compare
-from benchmarks.nets import PlainCNN
-from benchmarks.training import classifier, epochs_of, has_bfloat16, noise, seeded
+from benchmarks.speed.harness import Ratio, benchmark, compare
+from benchmarks.speed.nets import PlainCNN
+from benchmarks.speed.training import classifier, epochs_of, has_bfloat16, noise, seeded
 from robustlabels import CrossEntropyClassifier, MOITClassifier
 from robustlabels.maths.functional import count_votes, most_votes, nearest_neighbors, two_pass_votes
 from robustlabels.methods.moit import interpolated_contrastive_loss

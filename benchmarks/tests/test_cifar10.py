@@ -11,7 +11,7 @@ import pytest
 import torch
 from skorch.history import History
 
-from benchmarks import cifar10
+from benchmarks.studies import cifar10
 from robustlabels.datasets import load_cifar10
 from robustlabels.training.rows import Rows
 

@@ -1,6 +1,6 @@
 """Influential Rank: how true its influences are, which rule stops on its own, and what post-training is worth.
 
-    python -m benchmarks.influence_quality [--part fidelity rule features loop] [--seeds 0 1 2]
+    python -m benchmarks.studies.influence_quality [--part fidelity rule features loop] [--seeds 0 1 2]
 
 appends one JSON line a run to docs/benchmarks/results/influence.jsonl; the tables on the method's page are made from
 what is stored. Runs that are stored already are skipped.

@@ -12,7 +12,7 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.harness import Ratio, Skip, benchmark, compare
+from benchmarks.speed.harness import Ratio, Skip, benchmark, compare
 from robustlabels.augment import Compose, HorizontalFlip, RandomCrop
 from robustlabels.maths.functional import fit_two_component_mixture
 from robustlabels.methods.elr import TargetMemory

@@ -1,6 +1,6 @@
 """JIRA's defect labels, wrong by a heuristic, split by release: gradient boosting with and without influence.
 
-    ROBUSTLABELS_DATA=... python -m benchmarks.jira_influence [--seeds 0 1 2]
+    ROBUSTLABELS_DATA=... python -m benchmarks.studies.jira_influence [--seeds 0 1 2]
 
 appends one JSON line a run to docs/benchmarks/results/jira.jsonl; the table on the method's page is made from what is
 stored. Runs that are stored already are skipped.

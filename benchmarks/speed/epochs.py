@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from benchmarks.harness import Ratio, benchmark, costs
-from benchmarks.nets import PlainCNN, PlainMLP
-from benchmarks.training import bare_loop, classifier, epochs_of, seeded
+from benchmarks.speed.harness import Ratio, benchmark, costs
+from benchmarks.speed.nets import PlainCNN, PlainMLP
+from benchmarks.speed.training import bare_loop, classifier, epochs_of, seeded
 from robustlabels import (
     CoTeachingClassifier,
     CrossEntropyClassifier,

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.harness import Ratio, Skip, benchmark, compare
-from benchmarks.memory import peak
+from benchmarks.speed.harness import Ratio, Skip, benchmark, compare
+from benchmarks.speed.memory import peak
 from robustlabels.maths.confident_joint import find_label_issues, label_quality
 
 MIB = 1 << 20
@@ -81,7 +81,7 @@ def confident(quick: bool) -> Iterator[Ratio]:
 
 def _extra(name: str, n: int, n_classes: int) -> int:
     """Bytes a process of its own takes beyond the probabilities; at least one MiB, so that ratios stay finite."""
-    command = [sys.executable, "-m", "benchmarks.confident", name, str(n), str(n_classes)]
+    command = [sys.executable, "-m", "benchmarks.speed.label_issues", name, str(n), str(n_classes)]
     return max(MIB, json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 

@@ -2,9 +2,9 @@
 
 ::
 
-    python -m benchmarks.robustness                                    # all that is not stored yet, cheap sets first
-    python -m benchmarks.robustness --set digits --methods CE ELR --seeds 0 1
-    python -m benchmarks.robustness --table                            # docs/benchmarks/robustness.inc from the lines
+    python -m benchmarks.studies.robustness                                    # all that is not stored yet, cheap sets first
+    python -m benchmarks.studies.robustness --set digits --methods CE ELR --seeds 0 1
+    python -m benchmarks.studies.robustness --table                            # docs/benchmarks/robustness.inc from the lines
 
 A seed fixes split, noise and network. Methods of one table share network, optimizer, schedule, batches, epochs,
 split and noise: the package's defaults unless :data:`PROBLEMS` says otherwise. Every number is of the last epoch. A run
@@ -33,7 +33,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import robustlabels
-from benchmarks.nets import PlainCNN
+from benchmarks.speed.nets import PlainCNN
 from robustlabels import comparison as benchmark
 from robustlabels.comparison import Split, append_row, detection, isolated, make_split, mean_sd, out_of_fold, read_rows
 from robustlabels.datasets import NoisyDataset, load_cifar10_features, load_fashion_mnist
@@ -237,10 +237,10 @@ def tables(found: dict[tuple[str, str, str], list[dict[str, Any]]]) -> str:
     lines = [line for group in found.values() for line in group]
     machines = sorted({", ".join(f"{k} {v}" for k, v in line["environment"].items()) for line in lines})
     text = [
-        ".. Made by: python -m benchmarks.robustness --table",
+        ".. Made by: python -m benchmarks.studies.robustness --table",
         "",
         "Mean ± standard deviation over seeds, at the last epoch. *Flagged* is the estimated noise rate. Made by "
-        "``python -m benchmarks.robustness`` on: " + "; ".join(machines) + ".",
+        "``python -m benchmarks.studies.robustness`` on: " + "; ".join(machines) + ".",
         "",
     ]
     for name, labels in dict.fromkeys((name, labels) for name, labels, _ in found):
@@ -302,7 +302,7 @@ def target_table(found: dict[tuple[str, str, str], list[dict[str, Any]]]) -> lis
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.robustness", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.studies.robustness", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--set", nargs="+", default=list(PROBLEMS), choices=PROBLEMS, dest="sets", metavar="NAME")
     parser.add_argument("--methods", nargs="+", choices=[*METHODS, OUT_OF_FOLD], metavar="METHOD")

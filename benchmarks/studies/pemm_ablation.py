@@ -2,9 +2,9 @@
 
 ::
 
-    python -m benchmarks.pemm_ablation                       # what is not stored yet, then the tables of the page
-    python -m benchmarks.pemm_ablation --part ablation --seeds 0
-    python -m benchmarks.pemm_ablation --table               # run nothing
+    python -m benchmarks.studies.pemm_ablation                       # what is not stored yet, then the tables of the page
+    python -m benchmarks.studies.pemm_ablation --part ablation --seeds 0
+    python -m benchmarks.studies.pemm_ablation --table               # run nothing
 
 A run is one line of ``docs/benchmarks/results/pemm.jsonl`` and is not repeated. Every number is of the last epoch; a
 seed fixes split, noise and network. The linear head has the same rectified and dropped features, and the same clipping
@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-from benchmarks import robustness
+from benchmarks.studies import robustness
 from robustlabels import CrossEntropyClassifier, ELRClassifier, PEMMClassifier, SCEClassifier
 from robustlabels.comparison import Split, append_row, read_rows
 from robustlabels.datasets import load_cifar10_features
@@ -191,7 +191,7 @@ def runs(parts: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[dict[str,
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.pemm_ablation", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.studies.pemm_ablation", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parts = ("ablation", "sets", "density")
     parser.add_argument("--part", nargs="+", choices=parts, default=parts, dest="parts")

@@ -1,14 +1,14 @@
 """How seconds and memory grow with rows n, classes K and columns d: every point in a process of its own.
 
-    python -m benchmarks.scaling                             # what is not stored yet, then the slopes; ten minutes
-    python -m benchmarks.scaling --task vote mixture --results mine.jsonl --again
-    python -m benchmarks.scaling --table --plot docs/images/scaling.png
+    python -m benchmarks.speed.scaling                             # what is not stored yet, then the slopes; ten minutes
+    python -m benchmarks.speed.scaling --task vote mixture --results mine.jsonl --again
+    python -m benchmarks.speed.scaling --table --plot docs/images/scaling.png
 
 A point is one line of ``docs/benchmarks/results/scaling.jsonl`` and is not repeated. ``scaling`` holds the task and its
 sizes; ``seconds`` is the median CPU time of one thread over ``calls`` calls, ``extra_mib`` what they took at most
 beyond what the process held before them: Python, the libraries, and the inputs. Of each curve the slope of log seconds
 against log size is fitted: 1 is a cost in proportion, 2 its square. Below 1, a part does not grow. Points are not
-measured side by side, so only ``python -m benchmarks run epochs`` says how much one method costs beside another.
+measured side by side, so only ``python -m benchmarks.speed epochs`` says how much one method costs beside another.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks import harness
-from benchmarks.confident import probabilities
-from benchmarks.memory import forget_peak, peak
-from benchmarks.nets import PlainMLP
-from benchmarks.training import classifier, epochs_of, seeded
+from benchmarks.speed import harness
+from benchmarks.speed.label_issues import probabilities
+from benchmarks.speed.memory import forget_peak, peak
+from benchmarks.speed.nets import PlainMLP
+from benchmarks.speed.training import classifier, epochs_of, seeded
 from robustlabels import CrossEntropyClassifier, ELRClassifier
 from robustlabels.comparison import append_row, environment, read_rows
 from robustlabels.maths.confident_joint import find_label_issues
@@ -239,7 +239,7 @@ def _timed(work: Work) -> float:
 
 def isolated(name: str, sizes: dict[str, int]) -> dict[str, Any]:
     """The same in a process of its own: in a used one, freed blocks hide what a task takes."""
-    command = [sys.executable, "-m", "benchmarks.scaling", "--point", name, json.dumps(sizes)]
+    command = [sys.executable, "-m", "benchmarks.speed.scaling", "--point", name, json.dumps(sizes)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
         raise RuntimeError(f"{name} at {sizes} failed:\n{done.stderr}")
@@ -386,7 +386,7 @@ def _guides(cell: Any) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scaling", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.speed.scaling", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--task", nargs="+", choices=TASKS, default=list(TASKS), dest="tasks")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE")
