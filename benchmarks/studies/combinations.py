@@ -113,7 +113,9 @@ def carry_out(key: Key) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.studies.combinations", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.studies.combinations",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--set", nargs="+", default=list(PROBLEMS), choices=PROBLEMS, dest="sets", metavar="NAME")
     parser.add_argument("--hosts", nargs="+", default=list(HOSTS), choices=HOSTS, metavar="HOST")

@@ -154,7 +154,9 @@ def print_tables(lines: Sequence[dict[str, Any]]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.studies.elr_defaults", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.studies.elr_defaults", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--set", nargs="+", default=list(PROBLEMS), choices=PROBLEMS, dest="sets", metavar="NAME")
     parser.add_argument("--table", action="store_true", help="run nothing")
     options = parser.parse_args(arguments)

@@ -191,7 +191,9 @@ def runs(parts: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[dict[str,
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.studies.pemm_ablation", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.studies.pemm_ablation",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parts = ("ablation", "sets", "density")
     parser.add_argument("--part", nargs="+", choices=parts, default=parts, dest="parts")

@@ -302,7 +302,9 @@ def target_table(found: dict[tuple[str, str, str], list[dict[str, Any]]]) -> lis
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.studies.robustness", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m benchmarks.studies.robustness",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--set", nargs="+", default=list(PROBLEMS), choices=PROBLEMS, dest="sets", metavar="NAME")
     parser.add_argument("--methods", nargs="+", choices=[*METHODS, OUT_OF_FOLD], metavar="METHOD")
