@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import json
 import os
 import platform
 import statistics
@@ -74,19 +73,18 @@ def cpu_flags() -> set[str]:
     return next((set(line.split(":")[1].split()) for line in lines if line.startswith("flags")), set())
 
 
-def machine() -> dict[str, Any]:
-    """What a reader of a ratio needs to know of where it was measured."""
+def where() -> dict[str, Any]:
+    """Return the machine and the versions that a ratio depends on."""
     import torch
 
-    return {
+    machine = {
         "cpu": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "flags": [flag for flag in FLAGS if flag in cpu_flags()],
-        "python": platform.python_version(),
-        "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE"),
     }
+    return {"machine": machine, "versions": {"python": platform.python_version(), "torch": torch.__version__}}
 
 
 # -- Timing -----------------------------------------------------------------------------------------------------------
@@ -210,18 +208,15 @@ class Ratio:
         return "noisy" if self.noisy else None if self.target is None else "met" if self.met else "missed"
 
     def record(self) -> dict[str, Any]:
-        """Everything, rounded, for a JSON line."""
+        """Return the rounded measures, and the verdict."""
         return {
-            "case": self.case,
-            "ratio": self.sides,
             "median": round(self.median, 4),
             "min": round(min(self.values), 4),
             "max": round(max(self.values), 4),
             "worse_quartile": round(self.worse_quartile, 4),
             "rounds": len(self.values),
-            "target": self.goal,
-            "verdict": self.verdict,
-            "seconds": {name: float(f"{s:.4g}") for name, s in self.seconds.items()},
+            **{f"seconds of {name}": float(f"{s:.4g}") for name, s in self.seconds.items()},
+            "verdict": self.verdict or "",
         }
 
     def __str__(self) -> str:
@@ -308,8 +303,11 @@ def benchmark(function: Benchmark) -> Benchmark:
     return function
 
 
-def run(name: str, quick: bool, json_file: Path | None) -> list[Ratio]:
-    """Run one benchmark, print its ratios as they come, append one JSON line."""
+def run(name: str, quick: bool, file: Path | None) -> list[Ratio]:
+    """Run one benchmark, print its ratios as they come, and append one row per ratio to a file of results.
+
+    The rows of one run share their date and the wall seconds of the run.
+    """
     print(f"{name}: {summary(name)}", flush=True)
     load_at_start, start = os.getloadavg()[0], time.monotonic()
     ratios = []
@@ -320,18 +318,28 @@ def run(name: str, quick: bool, json_file: Path | None) -> list[Ratio]:
     except Skip as reason:
         print(f"  skipped: {reason}")
         return []
-    line = {
-        "benchmark": name,
-        "quick": quick,
-        "ratios": [ratio.record() for ratio in ratios],
-        "wall_seconds": round(time.monotonic() - start, 1),
-        "load": [round(load_at_start, 2), round(os.getloadavg()[0], 2)],
-        "machine": machine(),
-    }
-    if json_file is not None:
-        with json_file.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+    if file is not None:
+        spent = {
+            "wall_seconds": round(time.monotonic() - start, 1),
+            "load_before": round(load_at_start, 2),
+            "load_after": round(os.getloadavg()[0], 2),
+        }
+        store(name, quick, ratios, spent, file)
     return ratios
+
+
+def store(name: str, quick: bool, ratios: Sequence[Ratio], spent: dict[str, float], file: Path) -> None:
+    """Append one row per ratio: its case is in ``params``, and its data are generated, the same for every seed."""
+    # Imported here, because this module must be importable before numpy, which robustlabels imports.
+    from benchmarks.results import identity
+    from robustlabels.comparison import append_row, make_row
+
+    date = None
+    for ratio in ratios:
+        params = {"case": ratio.case, "ratio": ratio.sides, "target": ratio.goal, "quick": quick}
+        row = make_row(identity("generated", "none", name, 0, params=params), {**ratio.record(), **spent}, where())
+        date = date or row["date"]
+        append_row(file, {**row, "date": date})
 
 
 def summary(name: str) -> str:

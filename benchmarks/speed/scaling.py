@@ -4,8 +4,8 @@
     python -m benchmarks.speed.scaling --task vote mixture --results mine.jsonl --again
     python -m benchmarks.speed.scaling --table --plot docs/images/scaling.png
 
-A point is one line of ``docs/benchmarks/results/scaling.jsonl`` and is not repeated. ``scaling`` holds the task and its
-sizes; ``seconds`` is the median CPU time of one thread over ``calls`` calls, ``extra_mib`` what they took at most
+A point is one row of ``docs/benchmarks/results/scaling.jsonl`` and is not repeated: ``method`` is the task, ``params``
+its sizes. ``seconds`` is the median CPU time of one thread over ``calls`` calls, ``extra_mib`` what they took at most
 beyond what the process held before them: Python, the libraries, and the inputs. Of each curve the slope of log seconds
 against log size is fitted: 1 is a cost in proportion, 2 its square. Below 1, a part does not grow. Points are not
 measured side by side, so only ``python -m benchmarks.speed epochs`` says how much one method costs beside another.
@@ -28,20 +28,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from benchmarks.results import DOCS, identity, path_of
 from benchmarks.speed import harness
 from benchmarks.speed.label_issues import probabilities
 from benchmarks.speed.memory import forget_peak, peak
 from benchmarks.speed.nets import PlainMLP
 from benchmarks.speed.training import classifier, epochs_of, seeded
 from robustlabels import CrossEntropyClassifier, ELRClassifier
-from robustlabels.comparison import append_row, environment, read_rows
+from robustlabels.comparison import Row, append_row, find, make_row, read_rows
 from robustlabels.maths.confident_joint import find_label_issues
 from robustlabels.maths.functional import fit_two_component_mixture, nearest_neighbors, two_pass_votes
 from robustlabels.maths.influence_functions import influence_scores
 from robustlabels.methods.elr import TargetMemory
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "docs" / "benchmarks" / "results" / "scaling.jsonl"
+FILE = path_of(__file__)
 
 AXES = {"n": "rows", "K": "classes", "d": "columns"}
 
@@ -240,17 +240,22 @@ def _timed(work: Work) -> float:
 def isolated(name: str, sizes: dict[str, int]) -> dict[str, Any]:
     """The same in a process of its own: in a used one, freed blocks hide what a task takes."""
     command = [sys.executable, "-m", "benchmarks.speed.scaling", "--point", name, json.dumps(sizes)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=DOCS.parent)
     if done.returncode:
         raise RuntimeError(f"{name} at {sizes} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def points(names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """What identifies every point of these tasks."""
+def points(names: Sequence[str]) -> Iterator[Row]:
+    """Yield what identifies every point of these tasks."""
     for name in names:
         for sizes in TASKS[name].sizes():
-            yield {"task": name, **sizes}
+            yield point_of(name, sizes)
+
+
+def point_of(name: str, sizes: dict[str, int]) -> Row:
+    """Return what identifies a point; its data are generated, and the same for every seed."""
+    return identity("generated", "none", name, 0, params=sizes)
 
 
 # -- Curves ------------------------------------------------------------------------------------------------------------
@@ -300,22 +305,17 @@ def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
     return float(x @ np.log(np.asarray(values, dtype=float)) / (x @ x))
 
 
-def curves(lines: Sequence[dict[str, Any]]) -> list[Curve]:
-    """Curves of at least two points, in the order of the tasks; of a point measured twice, the last line counts."""
-    stored = {_key(line["scaling"]): line for line in lines if "scaling" in line}
+def curves(rows: Sequence[Row]) -> list[Curve]:
+    """Return curves of at least two points, in the order of the tasks; of a repeated point the last row counts."""
     found = []
     for name, task in TASKS.items():
         for axis, along in task.axes.items():
-            keys = [(size, _key({"task": name, **task.base, axis: size})) for size in along]
-            measured = [(size, stored[key]) for size, key in keys if key in stored]
+            points = [(size, find(rows, point_of(name, {**task.base, axis: size}))) for size in along]
+            measured = [(size, row["measures"]) for size, row in points if row is not None]
             if len(measured) > 1:
-                seconds, extra = ([line[what] for _, line in measured] for what in ("seconds", "extra_mib"))
+                seconds, extra = ([its[what] for _, its in measured] for what in ("seconds", "extra_mib"))
                 found.append(Curve(name, axis, [size for size, _ in measured], seconds, extra))
     return found
-
-
-def _key(point: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(point.items()))
 
 
 # -- The picture -------------------------------------------------------------------------------------------------------
@@ -389,7 +389,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m benchmarks.speed.scaling", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--task", nargs="+", choices=TASKS, default=list(TASKS), dest="tasks")
-    parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE")
+    parser.add_argument("--results", type=Path, default=FILE, metavar="FILE")
     parser.add_argument("--again", action="store_true", help="measure what is stored, too")
     parser.add_argument("--table", action="store_true", help="measure nothing")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves")
@@ -399,13 +399,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(measure(TASKS[options.point[0]], json.loads(options.point[1]))))
         return
     harness.pin()  # what it sets, the processes inherit
-    done = [] if options.again else [line["scaling"] for line in read_rows(options.results)]
+    done = [] if options.again else read_rows(options.results)
     for point in () if options.table else points(options.tasks):
-        if point not in done:
-            sizes = {axis: size for axis, size in point.items() if axis != "task"}
-            result = isolated(point["task"], sizes)
-            append_row(options.results, {"scaling": point, **result, **environment()})
-            print(*(f"{key} {value}" for key, value in (point | result).items()), sep=", ", flush=True)
+        if find(done, point) is None:
+            result = isolated(point["method"], point["params"])
+            append_row(options.results, make_row(point, result))
+            what = {"task": point["method"], **point["params"], **result}
+            print(*(f"{key} {value}" for key, value in what.items()), sep=", ", flush=True)
     found = curves(read_rows(options.results))
     for curve in found:
         print(describe(curve))

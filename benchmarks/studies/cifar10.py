@@ -85,7 +85,6 @@ import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,6 +96,7 @@ from torch.utils.data import Subset
 from torch.utils.flop_counter import FlopCounterMode
 
 import robustlabels
+from benchmarks.results import path_of
 from robustlabels import (
     CoTeachingClassifier,
     CrossEntropyClassifier,
@@ -111,7 +111,7 @@ from robustlabels import (
     SCEClassifier,
     detection_report,
 )
-from robustlabels.comparison import append_row, find, read_rows, settings
+from robustlabels.comparison import Row, append_row, find, make_row, read_rows, settings
 from robustlabels.datasets import NoisyDataset, load_cifar10
 from robustlabels.methods.moit import MOITObjective
 from robustlabels.noise import CIFAR10_PAIRS, AsymmetricNoise, SymmetricNoise
@@ -265,7 +265,7 @@ BAR = {"noise": "sym40", "accuracy": 91.43, "seconds": 10.0, "device": "H200"}
 """What ``--setting fast`` aims at: ELR*'s published accuracy at the last epoch, in so many ``seconds_training``."""
 
 FILES = ("cifar10_train_1.npz", "cifar10_train_2.npz", "cifar10_test.npz", "cifar10n_labels.npz")
-RESULTS = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "results" / "cifar10.jsonl"
+RESULTS = path_of(__file__)
 UNFINISHED = 75  # EX_TEMPFAIL: try again
 NO_ROOM = 3
 N_CLASSES = 10
@@ -711,8 +711,9 @@ def is_papers(row: dict[str, Any]) -> bool:
     )
 
 
-def summary(result: dict[str, Any]) -> str:
-    """The result on one line."""
+def summary(row: Row) -> str:
+    """Return a row on one line."""
+    result = {**row, **row["measures"], **row["machine"]}
     short = f" instead of {result['paper_epochs']}" if result["max_epochs"] < result["paper_epochs"] else ""
     what = f"{result['module']}, {result['max_epochs']} epochs{short}, {result['rows_trained']} rows"
     line = (
@@ -768,7 +769,7 @@ def validates(args: argparse.Namespace) -> bool:
 def identity(args: argparse.Namespace, device: str) -> dict[str, Any]:
     """What makes a run this one and no other: every parameter, rows, labels, seed and the kind of device."""
     return {
-        "benchmark": "cifar10",
+        "data": "cifar10",
         "method": args.method,
         "noise": args.noise,
         "seed": args.seed,
@@ -819,23 +820,23 @@ def run(args: argparse.Namespace) -> int:
         return UNFINISHED
     net = (clf.estimator_ if inner else clf).net_
     dtype = torch.bfloat16 if cuda else net.autocast or torch.float32
-    machine = {**peak_memory(device), "device": device_name(device), "threads": torch.get_num_threads()}
+    memory = peak_memory(device)
     peak = matmul_peak(device, dtype, 1.0 if cuda else 0.1)
-    results = [report(args, clf, task, watch.histories, device, net.criterion_, peak, dtype)]
+    rows = [report(args, clf, task, watch.histories, device, net.criterion_, peak, dtype, memory)]
     if args.method == "moit+":  # its first stage is a MOIT
         one = argparse.Namespace(**{**vars(args), "method": "moit"})
         if find(read_rows(args.results), identity(one, device)) is None:
             parts = copy.deepcopy(net.criterion_).modules()
             objective = next(part for part in parts if isinstance(part, MOITObjective))
             objective.projector.requires_grad_(True)  # the second stage does not train it; its work is counted
-            results.append(report(one, clf, task, watch.histories[:1], device, objective, peak, dtype))
-    for result in results:
-        append_row(args.results, {**result, **machine, "date": datetime.now(UTC).isoformat(timespec="seconds")})
+            rows.append(report(one, clf, task, watch.histories[:1], device, objective, peak, dtype, memory))
+    for row in rows:
+        append_row(args.results, row)
     if checkpoint is not None:
         for file in stages(checkpoint):
             file.unlink()
-    for result in results:
-        print(summary({**result, **machine}))
+    for row in rows:
+        print(summary(row))
     return 0
 
 
@@ -848,33 +849,39 @@ def report(
     objective: Any,
     peak: float,
     dtype: torch.dtype,
-) -> dict[str, Any]:
-    """The line of a run, from a fitted classifier and the histories and objective of the stages it is of."""
+    memory: Row,
+) -> Row:
+    """Return the row of a run, from a fitted classifier and the histories and the objective of its stages."""
     trained = clf.estimator_ if trained_part(clf) is not clf else clf
     net = trained.net_
-    result = {
+    what_ran = {
         **identity(args, device),
         "module": trained.module,
-        "epochs": sum(map(len, histories)),
         "max_epochs": trained.max_epochs,
         "paper_epochs": paper_epochs(args.method, args.noise, args.setting),
         "batch_size": net.batch_size,
         "rows_trained": len(task.split.train),
         "rows_validation": len(task.split.valid),
         "rows_test": len(task.y_test),
+        "precision": str(net.autocast or torch.float32).removeprefix("torch."),
+    }
+    result = {
+        "epochs": sum(map(len, histories)),
         **accuracies(histories[-1]),
         **detection(clf, task),
         **speed(net, objective, histories[-1], task, trained.layout_, peak, dtype),
         **seconds(histories),
-        "precision": str(net.autocast or torch.float32).removeprefix("torch."),
-        "versions": {
-            "robustlabels": robustlabels.__version__,
-            **{name: version(name) for name in ("torch", "skorch", "scikit-learn", "numpy")},
-            "cuda": torch.version.cuda,
-            "python": platform.python_version(),
-        },
+        **memory,
     }
-    return {**result, "published": published(args.method, args.noise, args.setting) if is_papers(result) else None}
+    versions = {
+        "robustlabels": robustlabels.__version__,
+        **{name: version(name) for name in ("torch", "skorch", "scikit-learn", "numpy")},
+        "cuda": torch.version.cuda,
+        "python": platform.python_version(),
+    }
+    machine = {"device": device_name(device), "threads": torch.get_num_threads()}
+    row = make_row(what_ran, result, {"machine": machine, "versions": versions})
+    return {**row, "published": published(args.method, args.noise, args.setting) if is_papers(row) else None}
 
 
 # --- the suite --------------------------------------------------------------------------------------------------------
@@ -961,8 +968,9 @@ def expected_minutes(args: argparse.Namespace, device: str, rows: Sequence[dict[
         return (START_SECONDS + statistics.median(last) * epochs) / 60
     mine = {"method": args.method, "module": clf.module, "batch_size": clf.batch_size, "rows_asked": args.rows}
     for row in reversed(rows):
-        if row["device"] == device_name(device) and all(row[name] == value for name, value in mine.items()):
-            return (row["seconds_setup"] + (row["seconds"] - row["seconds_setup"]) / row["epochs"] * epochs) / 60
+        if row["machine"]["device"] == device_name(device) and all(row[name] == v for name, v in mine.items()):
+            its = row["measures"]
+            return (its["seconds_setup"] + (its["seconds"] - its["seconds_setup"]) / its["epochs"] * epochs) / 60
     each = FAST_EPOCH_SECONDS if args.setting == "fast" else EPOCH_SECONDS[args.method]
     if args.setting != "fast" and args.method in BASELINES and of_moit(args.noise):
         each *= 0.6  # PreActResNet-18 has half the work of ResNet-34
@@ -1032,26 +1040,37 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, help=f"append there; default: docs/benchmarks/results/{RESULTS.name}")
     args = parser.parse_args(argv)
     if args.smallest:
-        if args.results is None or args.results.resolve() == RESULTS:
-            parser.error("--smallest makes numbers that mean nothing: give it a file of its own, --results FILE")
-        args.rows, args.epochs, args.batch_size = args.rows or 500, args.epochs or 2, args.batch_size or 32
+        make_smallest(parser, args)
     args.results = args.results or RESULTS
     if args.list and args.suite is None:
         args.suite = []
     if args.suite is None:
         args.noise = args.noise or "sym40"
+    check_choices(parser, args)
+    return args
+
+
+def make_smallest(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Set what ``--smallest`` stands for; its numbers mean nothing, so they must not reach the stored ones."""
+    if args.results is None or args.results.resolve() == RESULTS:
+        parser.error("--smallest makes numbers that mean nothing: give it another file, --results FILE")
+    args.rows, args.epochs, args.batch_size = args.rows or 500, args.epochs or 2, args.batch_size or 32
+
+
+def check_choices(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Report options that do not go together."""
+    if args.suite is None:
         if args.left is not None:
             parser.error("--left chooses among the runs of --suite; a single run takes --minutes")
     elif not entries(args):
         asked = ", ".join(str(value) for value in (*args.suite, args.noise, args.setting) if value)
         parser.error(f"the suite has no run of {asked}; --list prints it, and without --suite anything can be run")
-    if args.checkpoint is not None and args.suite is not None and len(entries(args)) > 1:
+    elif args.checkpoint is not None and len(entries(args)) > 1:
         parser.error("--checkpoint is one run's file; a suite keeps its own with --minutes")
     if args.stage is not None and args.data_home is None:
         parser.error("--stage needs --data-home: the folder in which the files are collected")
     if args.rows is not None and args.rows < 10 * N_CLASSES:
         parser.error(f"--rows must be at least {10 * N_CLASSES}, ten of each class, got {args.rows}")
-    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:

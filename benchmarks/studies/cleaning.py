@@ -12,18 +12,18 @@ gradient boosting on the table, or the default network on digits, and the same r
 Scores are on right labels, accuracy, or F1 of the defects on JIRA. Every detector is as it comes, fitted once for its
 three strategies; its CPU seconds (one thread) count for the first of them.
 
-A run is one line of ``docs/benchmarks/results/cleaning.jsonl`` and is not repeated while it is there. Data are read
+A repair is one row of ``docs/benchmarks/results/cleaning.jsonl`` and is not repeated. Data are read
 from the folder ``ROBUSTLABELS_DATA``.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -31,7 +31,6 @@ import numpy as np
 import torch
 from cleanlab.filter import find_label_issues
 from sklearn.base import clone
-from sklearn.datasets import load_digits
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
@@ -40,11 +39,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import robustlabels as rl
-from benchmarks.studies.robustness import environment
+from benchmarks.results import Run, carry_out, identity, path_of, print_tables
+from benchmarks.studies.problems import DIGITS
 from robustlabels import datasets
-from robustlabels.comparison import Split, append_row, make_split, mean_sd, read_rows
+from robustlabels.comparison import Row, Split, make_split
 
-LINES = Path(__file__).parents[1] / "docs" / "benchmarks" / "results" / "cleaning.jsonl"
+FILE = path_of(__file__)
 ROWS = 10_000
 STRATEGIES = ("drop", "weight", "relabel")
 
@@ -54,13 +54,8 @@ def _read(load: Callable[[], Any]) -> Any:
     return load()
 
 
-def _digits() -> Any:
-    X, y = load_digits(return_X_y=True)
-    return datasets.NoisyDataset("digits", X.astype(np.float32), y, {}, X[:0], y[:0], tuple("0123456789"))
-
-
 SETS: dict[str, tuple[Callable[[], Any], str]] = {
-    "digits, 40 % symmetric": (_digits, "sym40"),
+    "digits, 40 % symmetric": (DIGITS.load, "sym40"),
     "cifar10n_aggre": (datasets.load_cifar10_features, "aggre"),
     "cifar10n_random1": (datasets.load_cifar10_features, "random1"),
     "cifar10n_worse": (datasets.load_cifar10_features, "worse"),
@@ -91,43 +86,67 @@ def score(name: str, model: Any, split: Split) -> float:
     return float(f1_score(split.y_test, predicted) if name == "jira" else accuracy_score(split.y_test, predicted))
 
 
-def without_repair(name: str, split: Split, seed: int) -> dict[str, dict[str, float]]:
-    """On the given labels, on the right ones, and after cleanlab dropped its issues."""
+def read_split(load: Callable[[], Any], source: str, seed: int) -> Split:
+    """Return the rows of a set and seed."""
+    return make_split(_read(load), source, seed, ROWS)
+
+
+WITHOUT_REPAIR = ("given labels", "cleanlab, drop", "right labels")
+
+
+def without_repair(what: str, name: str, split: Split, seed: int) -> Row:
+    """Train on the given labels, on the right ones, or after cleanlab dropped its issues."""
     model = classifier(name, seed)
-
-    def fitted(what: str) -> dict[str, float]:
-        start = time.process_time()
-        rows, y = np.ones(len(split.X), dtype=bool), split.true if what == "right labels" else split.given
-        if what == "cleanlab, drop":
-            folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-            proba = cross_val_predict(clone(model), split.X, y, cv=folds, method="predict_proba")
-            rows = ~find_label_issues(y, proba, n_jobs=1)
-        trained = clone(model).fit(split.X[rows], y[rows])
-        seconds = time.process_time() - start
-        return {"score": score(name, trained, split), "kept": float(rows.mean()), "cpu_seconds": seconds}
-
-    return {what: fitted(what) for what in ("given labels", "cleanlab, drop", "right labels")}
+    start = time.process_time()
+    rows, y = np.ones(len(split.X), dtype=bool), split.true if what == "right labels" else split.given
+    if what == "cleanlab, drop":
+        folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+        proba = cross_val_predict(clone(model), split.X, y, cv=folds, method="predict_proba")
+        rows = ~find_label_issues(y, proba, n_jobs=1)
+    trained = clone(model).fit(split.X[rows], y[rows])
+    seconds = time.process_time() - start
+    return {"score": score(name, trained, split), "kept": float(rows.mean()), "cpu_seconds": seconds}
 
 
-def repaired(name: str, detector: str, split: Split, seed: int) -> dict[str, dict[str, float]]:
-    """After each strategy of the classifier around a detector, which is fitted for the first of them alone."""
-    results = {}
-    with TemporaryDirectory() as memory:
-        for strategy in STRATEGIES:
-            start = time.process_time()
-            aware = rl.NoiseAwareClassifier(
-                classifier(name, seed), DETECTORS[detector](seed), strategy=strategy, memory=memory, random_state=seed
-            )
-            aware.fit(split.X, split.given)
-            seconds = time.process_time() - start
-            kept = aware.kept_mask_
-            results[f"{detector}, {strategy}"] = {
-                "score": score(name, aware, split),
-                "kept": float(kept.mean()),
-                "right": float((aware.repaired_labels_ == split.true)[kept].mean()),
-                "cpu_seconds": seconds,
-            }
-    return results
+def repaired(detector: str, strategy: str, memory: str, name: str, split: Split, seed: int) -> Row:
+    """Train with a strategy of the classifier around a detector, which ``memory`` fits for the first of them alone."""
+    start = time.process_time()
+    aware = rl.NoiseAwareClassifier(
+        classifier(name, seed), DETECTORS[detector](seed), strategy=strategy, memory=memory, random_state=seed
+    )
+    aware.fit(split.X, split.given)
+    seconds = time.process_time() - start
+    kept = aware.kept_mask_
+    return {
+        "score": score(name, aware, split),
+        "kept": float(kept.mean()),
+        "right": float((aware.repaired_labels_ == split.true)[kept].mean()),
+        "cpu_seconds": seconds,
+    }
+
+
+def runs(options: argparse.Namespace) -> Iterator[Run]:
+    """Yield every run; the rows of a set and seed are read when its first run needs them."""
+    for seed in options.seeds:
+        for name in options.sets:
+            load, source = SETS[name]
+            split = cache(functools.partial(read_split, load, source, seed))
+            for what in WITHOUT_REPAIR:
+                work = functools.partial(without_repair, what, name)
+                yield Run(identity(name, source, what, seed), functools.partial(on_rows, work, split, seed))
+            for detector in options.detectors:
+                with TemporaryDirectory() as memory:
+                    for strategy in STRATEGIES:
+                        params = {"detector": detector, "strategy": strategy}
+                        row = identity(name, source, f"{detector}, {strategy}", seed, params=params)
+                        work = functools.partial(repaired, detector, strategy, memory, name)
+                        yield Run(row, functools.partial(on_rows, work, split, seed))
+
+
+def on_rows(work: Callable[[Split, int], Row], split: Callable[[], Split], seed: int) -> Row:
+    """Return what the work measures on the rows of a set, and their number."""
+    its = split()
+    return {**work(its, seed), "rows": len(its.X)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -139,27 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    done = {tuple(line["cleaning"][k] for k in ("set", "part", "seed")) for line in read_rows(LINES)}
-    for seed in options.seeds:
-        for name in options.sets:
-            load, source = SETS[name]
-            for part in ["no repair", *options.detectors]:
-                if (name, part, seed) in done:
-                    continue
-                split = make_split(_read(load), source, seed, ROWS)
-                if part == "no repair":
-                    results = without_repair(name, split, seed)
-                else:
-                    results = repaired(name, part, split, seed)
-                settings = {"set": name, "part": part, "seed": seed, "rows": len(split.X)}
-                append_row(LINES, {"cleaning": settings, "results": results, "environment": environment()})
-                print(name, seed, {what: round(result["score"], 4) for what, result in results.items()}, flush=True)
-    groups: dict[tuple[str, str], list[float]] = {}
-    for line in read_rows(LINES):
-        for what, result in line["results"].items():
-            groups.setdefault((line["cleaning"]["set"], what), []).append(result["score"])
-    for (name, what), scores in groups.items():
-        print(f"{name:20s} {what:30s} {mean_sd(scores)} ({len(scores)} seeds)")
+    carry_out(FILE, runs(options))
+    print_tables("cleaning")
 
 
 if __name__ == "__main__":

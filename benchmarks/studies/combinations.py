@@ -1,33 +1,33 @@
-"""Every method alone, under SANM, and after Influential Rank: accuracy and suspects over seeds, at the last epoch.
+"""Every method alone, in SANM, and with Influential Rank after it: accuracy and detection at the last epoch.
 
 ::
 
     python -m benchmarks.studies.combinations                                   # all that is not stored yet
-    python -m benchmarks.studies.combinations --set digits --hosts CE ELR --plugs none SANM --labels sym40 --seeds 0
+    python -m benchmarks.studies.combinations --set digits --bases CE ELR --wrappers none SANM --noise sym40 --seeds 0
 
-A seed fixes split, noise and network; what rides on a host shares all of its settings. A run is one line of
-``docs/benchmarks/results/combinations.jsonl`` and is not repeated while it is there. Seconds are CPU time, one thread.
-Fashion-MNIST is read from the folder ``ROBUSTLABELS_DATA``.
+A seed fixes split, noise and network; a wrapper shares all settings of its base classifier. A run is one row of
+``docs/benchmarks/results/combinations.jsonl`` and is not repeated. Seconds are CPU time of one thread. Fashion-MNIST is
+read from the folder ``ROBUSTLABELS_DATA``.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
-from sklearn.datasets import load_digits
 
 import robustlabels as rl
-from benchmarks.studies.robustness import environment, measure, published, small_table
-from robustlabels.comparison import Split, append_row, isolated, mean_sd, read_rows
+from benchmarks.results import Run, carry_out, identity, in_a_process, path_of
+from benchmarks.studies.problems import DIGITS, digit_images, fashion_mnist, problem
+from benchmarks.studies.robustness import measure, values
+from robustlabels.comparison import Row, mean_sd
 
-LINES = Path(__file__).parents[1] / "docs" / "benchmarks" / "results" / "combinations.jsonl"
+FILE = path_of(__file__)
 
-HOSTS: dict[str, Callable[..., Any]] = {
+BASES: dict[str, Callable[..., Any]] = {
     "CE": rl.CrossEntropyClassifier,
     "GCE": rl.GCEClassifier,
     "ELR": rl.ELRClassifier,
@@ -37,78 +37,56 @@ HOSTS: dict[str, Callable[..., Any]] = {
     "DivideMix": rl.DivideMixClassifier,
 }
 
-PLUGS: dict[str, Callable[[Any, int], Any]] = {
-    "none": lambda host, seed: host,
-    "SANM": lambda host, seed: rl.SANMClassifier(host, random_state=seed),
-    "IR": lambda host, seed: rl.InfluentialRankClassifier(host, random_state=seed),
+WRAPPERS: dict[str, Callable[[Any, int], Any]] = {
+    "none": lambda base, seed: base,
+    "SANM": lambda base, seed: rl.SANMClassifier(base, random_state=seed),
+    "IR": lambda base, seed: rl.InfluentialRankClassifier(base, random_state=seed),
 }
-"""What rides on a host: nothing, SANM, Influential Rank."""
 
-
-@dataclass(frozen=True)
-class Problem:
-    """A set and what its runs share; ``plugs`` says which labels each plug is tried with."""
-
-    title: str
-    split: Callable[[str, int], Split]
-    plugs: dict[str, Sequence[str]]
-    shared: dict[str, Any] = field(default_factory=dict)
-
-
-NOISES = ("sym20", "sym40", "sym60", "pair40")
-
-
-def digits_images(labels: str, seed: int) -> Split:
-    """Digits as images of one channel in [0, 1]."""
-    split = small_table(load_digits, labels, seed)
-    X, X_test = (x.reshape(-1, 1, 8, 8) / 16 for x in (split.X, split.X_test))
-    return replace(split, X=X, X_test=X_test)
-
+NOISE = ("sym20", "sym40", "sym60", "pair40")
 
 PROBLEMS = {
-    "digits": Problem(
-        "Digits as rows of 64 columns, 1257 rows, the defaults",
-        lambda labels, seed: small_table(load_digits, labels, seed),
-        {"none": NOISES, "SANM": NOISES, "IR": ("sym40", "pair40")},
+    "digits": replace(DIGITS, title="Digits as rows of 64 columns, 1257 rows, the defaults", noise=NOISE),
+    "digits_images": problem(
+        "digits_images",
+        digit_images,
+        1257,
+        *NOISE,
+        title="Digits as images of 8 x 8 pixels, 1257 images, the small convolutional preset of 16 channels, 50 epochs",
+        shared={"module": "cnn", "module__width": 16, "max_epochs": 50},
     ),
-    "digits_images": Problem(
-        "Digits as images of 8 x 8 pixels, 1257 images, the small convolutional preset of 16 channels, 50 epochs",
-        digits_images,
-        {"none": NOISES, "SANM": NOISES, "IR": ()},
-        {"module": "cnn", "module__width": 16, "max_epochs": 50},
-    ),
-    "fashion_mnist": Problem(
-        "Fashion-MNIST, 10 000 images of 28 x 28 pixels, the small convolutional preset of 8 channels, 20 epochs",
-        lambda labels, seed: published(rl.datasets.load_fashion_mnist, 10_000, labels, seed),
-        {"none": NOISES, "SANM": NOISES, "IR": ("sym40", "pair40")},
-        {"module": "cnn", "module__width": 8, "max_epochs": 20},
+    "fashion_mnist": fashion_mnist(
+        10_000,
+        *NOISE,
+        title="Fashion-MNIST, 10 000 images of 28 x 28 pixels, the small convolutional preset of 8 channels, 20 epochs",
+        shared={"module": "cnn", "module__width": 8, "max_epochs": 20},
     ),
 }
 
+RANKED = {"digits": ("sym40", "pair40"), "digits_images": (), "fashion_mnist": ("sym40", "pair40")}
+"""Noise that Influential Rank is tried with; the others are tried with all of it."""
 
-Key = tuple[str, str, str, str, int]
 
-
-def keys(options: argparse.Namespace) -> Iterator[Key]:
-    """Set, labels, host, plug and seed of every run that was asked for."""
+def runs(options: argparse.Namespace) -> Iterator[Run]:
+    """Yield every run that was asked for."""
     for name in options.sets:
-        for labels in NOISES:
-            for host in options.hosts:
-                for plug in options.plugs:
-                    if labels in options.labels and labels in PROBLEMS[name].plugs[plug]:
-                        yield from ((name, labels, host, plug, seed) for seed in options.seeds)
+        for noise in (noise for noise in NOISE if noise in options.noise):
+            for base in options.bases:
+                for wrapper in options.wrappers:
+                    if wrapper != "IR" or noise in RANKED[name]:
+                        yield from (run(name, noise, base, wrapper, seed) for seed in options.seeds)
 
 
-def key_of(line: dict[str, Any]) -> Key:
-    """Which run a stored line is of."""
-    return tuple(line["settings"][k] for k in ("set", "labels", "host", "plug", "seed"))  # type: ignore[return-value]
+def run(name: str, noise: str, base: str, wrapper: str, seed: int) -> Run:
+    """Return one run."""
 
+    def work() -> Row:
+        estimator = WRAPPERS[wrapper](BASES[base](**PROBLEMS[name].shared, random_state=seed), seed)
+        return measure(estimator, PROBLEMS[name].split(noise, seed))
 
-def carry_out(key: Key) -> dict[str, Any]:
-    """Fit and measure one combination."""
-    name, labels, host, plug, seed = key
-    estimator = PLUGS[plug](HOSTS[host](**PROBLEMS[name].shared, random_state=seed), seed)
-    return measure(estimator, PROBLEMS[name].split(labels, seed))
+    method = base if wrapper == "none" else f"{wrapper}({base})"
+    params = {"base": base, "wrapper": None if wrapper == "none" else wrapper}
+    return Run(identity(name, noise, method, seed, params=params), work)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -118,31 +96,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--set", nargs="+", default=list(PROBLEMS), choices=PROBLEMS, dest="sets", metavar="NAME")
-    parser.add_argument("--hosts", nargs="+", default=list(HOSTS), choices=HOSTS, metavar="HOST")
-    parser.add_argument("--plugs", nargs="+", default=list(PLUGS), choices=PLUGS, metavar="PLUG")
-    parser.add_argument("--labels", nargs="+", default=list(NOISES), choices=NOISES, metavar="LABELS")
+    parser.add_argument("--bases", nargs="+", default=list(BASES), choices=BASES, metavar="BASE")
+    parser.add_argument("--wrappers", nargs="+", default=list(WRAPPERS), choices=WRAPPERS, metavar="WRAPPER")
+    parser.add_argument("--noise", nargs="+", default=list(NOISE), choices=NOISE, metavar="NOISE")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="SEED")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    groups: dict[Key, list[dict[str, Any]]] = {}
-    for key in keys(options):
-        line = next((done for done in read_rows(LINES) if key_of(done) == key), None)
-        if line is None:
-            settings = dict(zip(("set", "labels", "host", "plug", "seed"), key, strict=True))
-            line = {
-                "settings": settings,
-                "result": isolated(lambda key=key: carry_out(key)),
-                "environment": environment(),
-            }
-            append_row(LINES, line)
-        print(*key, {k: round(v, 3) for k, v in line["result"].items()}, flush=True)
-        groups.setdefault((*key[:4], -1), []).append(line["result"])
-    for key, results in groups.items():
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in carry_out(FILE, map(in_a_process, runs(options))):
+        groups.setdefault((row["data"], row["noise"], row["method"]), []).append(row)
+    for key, rows in groups.items():
         cells = [
-            f"{column} {mean_sd([r[column] for r in results])}"
+            f"{column} {mean_sd(values(rows, column))}"
             for column in ("test_accuracy", "average_precision", "cpu_seconds")
         ]
-        print(*key[:4], f"({len(results)} seeds)", *cells, sep="  ")
+        print(*key, f"({len(rows)} seeds)", *cells, sep="  ")
 
 
 if __name__ == "__main__":

@@ -6,30 +6,30 @@
     python -m benchmarks.studies.dividemix_defaults --minutes 2      # no run starts after two minutes
     python -m benchmarks.studies.dividemix_defaults --table          # run nothing
 
-A run is one line of ``docs/benchmarks/results/dividemix.jsonl`` and is not repeated. Every number is of the last epoch;
+A run is one row of ``docs/benchmarks/results/dividemix_defaults.jsonl`` and is not repeated. Every number is of the last epoch;
 a seed fixes split, noise and network.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from sklearn.datasets import load_digits, load_iris, load_wine
 
-from benchmarks.studies import robustness
+from benchmarks.results import Run, carry_out, identity, path_of, print_tables
+from benchmarks.studies.problems import DIGITS, IRIS, WINE
 from robustlabels import CrossEntropyClassifier, DivideMixClassifier, ELRClassifier
 from robustlabels.augment import ColumnCorruption
-from robustlabels.comparison import Split, append_row, read_rows
+from robustlabels.comparison import Split
 from robustlabels.metrics import detection_report
 
-LINES = robustness.DOCS / "results" / "dividemix.jsonl"
+FILE = path_of(__file__)
 SEEDS = (100, 101, 102)
-SETS = {"digits": load_digits, "iris": load_iris, "wine": load_wine}
+SETS = {"digits": DIGITS, "iris": IRIS, "wine": WINE}
 NOISE = [("digits", labels) for labels in ("sym20", "sym40", "sym60", "sym80", "pair40")]
 MAIN = [(name, labels) for name in SETS for labels in ("clean", "sym40")]
 
@@ -52,7 +52,7 @@ CANDIDATES: dict[str, Candidate] = {
 
 
 def measure(estimator: Any, split: Split) -> dict[str, float]:
-    """Accuracy on right labels, and what is known of the wrong ones."""
+    """Return accuracy on right labels, and how well the wrong ones were found."""
     start = time.process_time()
     estimator.fit(split.X, split.given)
     found = {"accuracy": float(estimator.score(split.X_test, split.y_test)), "flagged": estimator.noise_rate_}
@@ -70,17 +70,19 @@ def measure(estimator: Any, split: Split) -> dict[str, float]:
     return found
 
 
-def runs() -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, float]]]]:
-    """Settings of every run, and what carries it out."""
+def runs() -> Iterator[Run]:
+    """Yield every run."""
     for name, (make, problems) in CANDIDATES.items():
-        for data, labels in dict.fromkeys(problems):
+        for data, noise in dict.fromkeys(problems):
             for seed in SEEDS:
-                settings = {"candidate": name, "set": data, "labels": labels, "seed": seed}
                 estimator = make(random_state=seed, device="cpu")
-                yield (
-                    settings,
-                    lambda e=estimator, run=(SETS[data], labels, seed): measure(e, robustness.small_table(*run)),
-                )
+                work = functools.partial(fitted, estimator, data, noise, seed)
+                yield Run(identity(data, noise, name, seed), work)
+
+
+def fitted(estimator: Any, data: str, noise: str, seed: int) -> dict[str, float]:
+    """Return the measures of one run."""
+    return measure(estimator, SETS[data].split(noise, seed))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -93,19 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--table", action="store_true", help="run nothing")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    end = time.monotonic() + 60 * options.minutes
-    done = [line["dividemix"] for line in read_rows(LINES)]
-    for settings, work in runs():
-        if options.table or time.monotonic() > end:
-            break
-        if settings not in done:
-            result = work()
-            append_row(LINES, {"dividemix": settings, "result": result, "environment": robustness.environment()})
-            print(*settings.values(), {k: round(v, 3) for k, v in result.items()}, flush=True)
-    sys.path.insert(0, str(robustness.DOCS.parent))
-    import make_tables
-
-    print(make_tables.dividemix())
+    carry_out(FILE, runs(), only_stored=options.table, minutes=options.minutes)
+    print_tables("dividemix")
 
 
 if __name__ == "__main__":

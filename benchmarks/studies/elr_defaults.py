@@ -8,50 +8,41 @@
 Seeds are 100 to 102; a seed fixes split, noise and network, and :mod:`benchmarks.studies.robustness` reports on others. Beside
 test accuracy it measures two things that the attributes rest on: the share of flagged rows against the mean score as an
 estimate of the noise rate, and the average precision of the targets' scores against that of the training softmax
-averaged over all epochs. A run is one line of ``docs/benchmarks/results/defaults.jsonl``.
+averaged over all epochs. A run is one row of
+``docs/benchmarks/results/elr_defaults.jsonl``.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits, load_iris, load_wine
 
+from benchmarks.results import Run, carry_out, identity, in_a_process, path_of
 from benchmarks.studies import robustness
+from benchmarks.studies.problems import DIGITS, IRIS, WINE, cifar10_features, fashion_mnist
 from robustlabels import CrossEntropyClassifier, ELRClassifier, ELRPlusClassifier
-from robustlabels.comparison import Split, append_row, defaults, isolated, mean_sd, read_rows
-from robustlabels.datasets import load_cifar10_features, load_fashion_mnist
+from robustlabels.comparison import Row, Split, defaults, mean_sd, settings
 from robustlabels.metrics import detection_report
 from robustlabels.training.objective import Batch, Model, Objective, ObjectiveWrapper
 from robustlabels.training.rows import Rows
 
-LINES = robustness.DOCS / "results" / "defaults.jsonl"
+FILE = path_of(__file__)
 SEEDS = (100, 101, 102)
 LAMS = (1.0, 3.0, 5.0, 7.0)
 GRID = [(lam, beta) for beta in (0.7, 0.9) for lam in LAMS]
 
-FEATURES = {"module__width": 512, "module__depth": 1, "max_epochs": 25}
-# By name: training rows, how they are read, the labels tried, what all candidates share.
-PROBLEMS: dict[str, tuple[int, Callable[[str, int], Split], Sequence[str], dict[str, Any]]] = {
-    "digits": (1257, lambda *run: robustness.small_table(load_digits, *run), ("sym40", "pair40", "clean"), {}),
-    "iris": (105, lambda *run: robustness.small_table(load_iris, *run), ("clean", "sym40"), {}),
-    "wine": (124, lambda *run: robustness.small_table(load_wine, *run), ("clean", "sym40"), {}),
-    "cifar10_feats": (
-        10_000,
-        lambda *run: robustness.published(load_cifar10_features, 10_000, *run),
-        ("worse", "clean"),
-        FEATURES,
-    ),
-    "fashion_mnist": (
-        5_000,
-        lambda *run: robustness.published(load_fashion_mnist, 5_000, *run),
-        ("sym40",),
-        {"module": "mlp", "max_epochs": 40},
-    ),
+PROBLEMS = {
+    "digits": replace(DIGITS, noise=("sym40", "pair40", "clean")),
+    "iris": IRIS,
+    "wine": WINE,
+    "cifar10_feats": cifar10_features(10_000, "worse", "clean"),
+    "fashion_mnist": fashion_mnist(5_000, "sym40", shared={"module": "mlp", "max_epochs": 40}),
 }
 
 
@@ -106,76 +97,66 @@ def candidates(**params: Any) -> Iterator[tuple[str, Any]]:
         yield "ELR+", ELRPlusClassifier(lam=lam, mixup_alpha=1.0, **params)  # before it read the rows
 
 
-def runs(sets: Sequence[str]) -> Iterator[robustness.Run]:
-    """Every run."""
+def runs(sets: Sequence[str]) -> Iterator[Run]:
+    """Yield every run."""
     for name in sets:
-        rows, make, all_labels, shared = PROBLEMS[name]
-        for labels in all_labels:
+        problem = PROBLEMS[name]
+        for noise in map(str, problem.noise):
             for seed in SEEDS:
-                for method, estimator in candidates(**shared, random_state=seed):
-                    wanted = robustness.settings(name, labels, method, seed, estimator, rows)
-                    unset = defaults(estimator)
-                    yield wanted, lambda e=estimator, run=(labels, seed), make=make: measure(e, make(*run)), unset
+                for method, estimator in candidates(**problem.shared, random_state=seed):
+                    params = settings(estimator, problem.rows)
+                    row = identity(name, noise, method, seed, rows=problem.rows, params=params)
+                    work = functools.partial(fitted, estimator, name, noise, seed)
+                    yield Run(row, work, defaults(estimator))
 
 
-def print_tables(lines: Sequence[dict[str, Any]]) -> None:
-    """Candidates against problems: accuracy, noise rate, average precision."""
-    cells: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for line in lines:
-        run = line["settings"]
-        params = run["params"]
-        row = f"{run['method']} {params['lam']:g}, {params['beta']:g}" if "lam" in params else run["method"]
-        cells.setdefault(row, {}).setdefault(f"{run['set']} {run['labels']}", []).append(line["result"])
-    problems = list(dict.fromkeys(problem for row in cells.values() for problem in row))
-    columns = {
-        "test accuracy at the last epoch": lambda r: r["test_accuracy"],
-        "worst seed": None,
-        "accuracy on the given training labels": lambda r: r["fitted_labels"],
-        "share of flagged rows minus true noise rate": lambda r: r["flagged"] - r["true_rate"],
-        "mean score minus true noise rate": lambda r: r["mean_score"] - r["true_rate"],
-        "average precision of the scores": lambda r: r.get("average_precision", np.nan),
-        "average precision of the averaged softmax": lambda r: r.get("average_precision_of_mean_softmax", np.nan),
-        "precision of the mask": lambda r: r.get("precision", np.nan),
-        "recall of the mask": lambda r: r.get("recall", np.nan),
-    }
-    for title, read in columns.items():
-        print(f"\n{title}\n{'lambda, beta':<14}" + "".join(f"{problem[:20]:>21}" for problem in problems))
-        for row, by_problem in cells.items():
-            text = f"{row:<14}"
-            for problem in problems:
-                results = by_problem.get(problem, [])
-                if not results:
-                    text += f"{'':>21}"
-                elif read is None:
-                    text += f"{min(r['test_accuracy'] for r in results):>21.3f}"
-                else:
-                    text += f"{mean_sd([read(r) for r in results]):>21}"
-            print(text)
+def fitted(estimator: Any, name: str, noise: str, seed: int) -> Row:
+    """Return the measures of one run."""
+    return measure(estimator, PROBLEMS[name].split(noise, seed))
+
+
+COLUMNS: dict[str, Callable[[Row], float]] = {
+    "test accuracy at the last epoch": lambda found: found["test_accuracy"],
+    "accuracy on the given training labels": lambda found: found["fitted_labels"],
+    "share of flagged rows minus true noise rate": lambda found: found["flagged"] - found["true_rate"],
+    "mean score minus true noise rate": lambda found: found["mean_score"] - found["true_rate"],
+    "average precision of the scores": lambda found: found.get("average_precision", np.nan),
+    "average precision of the averaged softmax": lambda found: found.get("average_precision_of_mean_softmax", np.nan),
+    "precision of the mask": lambda found: found.get("precision", np.nan),
+    "recall of the mask": lambda found: found.get("recall", np.nan),
+}
+
+
+def print_tables(rows: Sequence[Row]) -> None:
+    """Print candidates against problems: accuracy, noise rate, average precision."""
+    cells: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        params = row["params"]
+        name = f"{row['method']} {params['lam']:g}, {params['beta']:g}" if "lam" in params else row["method"]
+        cells.setdefault(name, {}).setdefault(f"{row['data']} {row['noise']}", []).append(row["measures"])
+    for title, read in COLUMNS.items():
+        print_table(title, cells, lambda results, read=read: mean_sd([read(found) for found in results]))
+    print_table("worst seed", cells, lambda results: f"{min(found['test_accuracy'] for found in results):.3f}")
+
+
+def print_table(title: str, cells: dict[str, dict[str, list[Row]]], text: Callable[[list[Row]], str]) -> None:
+    """Print one measure."""
+    problems = list(dict.fromkeys(problem for line in cells.values() for problem in line))
+    print(f"\n{title}\n{'lambda, beta':<14}" + "".join(f"{problem[:20]:>21}" for problem in problems))
+    for name, line in cells.items():
+        found = (text(line[problem]) if problem in line else "" for problem in problems)
+        print(f"{name:<14}" + "".join(f"{cell:>21}" for cell in found))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.studies.elr_defaults", description=__doc__.split("\n")[0]
+        prog="python -m benchmarks.studies.elr_defaults", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--set", nargs="+", default=list(PROBLEMS), choices=PROBLEMS, dest="sets", metavar="NAME")
     parser.add_argument("--table", action="store_true", help="run nothing")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    done = read_rows(LINES)
-    shown: list[dict[str, Any]] = []
-    for wanted, work, unset in runs(options.sets):
-        line = robustness.find(done, wanted, unset)
-        if line is None and not options.table:
-            line = {
-                "settings": wanted,
-                "result": isolated(work),
-                "environment": robustness.environment(),
-            }
-            append_row(LINES, line)
-            print(robustness.describe(line), flush=True)
-        if line is not None:
-            shown.append(line)
-    print_tables(shown)
+    print_tables(carry_out(FILE, map(in_a_process, runs(options.sets)), only_stored=options.table))
 
 
 if __name__ == "__main__":

@@ -2,23 +2,20 @@
 
     python -m benchmarks.studies.influence_quality [--part fidelity rule features loop] [--seeds 0 1 2]
 
-appends one JSON line a run to docs/benchmarks/results/influence.jsonl; the tables on the method's page are made from
-what is stored. Runs that are stored already are skipped.
+appends one row per run to docs/benchmarks/results/influence_quality.jsonl; the tables on the method's page are made
+from what is stored. Stored runs are skipped.
 
 * ``fidelity``: influence against true leave-one-out, the last layer solved again without every single row, on Gaussian
   classes and on the features of a network that has memorized digits with wrong labels;
 * ``rule``: which rows the automatic rule would remove first, beside outliers of the influence on the model;
-* ``features``: for classifiers that are no networks, X against the decision function;
+* ``features``: for classifiers without a network, X against the decision function;
 * ``loop``: test accuracy of a network before and after post-training, with nothing but noisy labels to choose by.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,8 +32,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from benchmarks.results import Run, carry_out, identity, path_of, timed
 from robustlabels import CrossEntropyClassifier, InfluentialRankClassifier
-from robustlabels.comparison import append_row, environment, read_rows
 from robustlabels.maths.influence_functions import (
     BACKENDS,
     RidgeSoftmax,
@@ -47,9 +44,12 @@ from robustlabels.maths.influence_functions import (
 from robustlabels.methods.influential_rank import AUTO_RIDGE
 from robustlabels.noise import SymmetricNoise
 
-RESULTS = Path(__file__).resolve().parents[1] / "docs/benchmarks/results/influence.jsonl"
+FILE = path_of(__file__)
 
-Run = tuple[dict[str, Any], Callable[[], dict[str, float]]]
+
+def kind_of(rate: float) -> str:
+    """Return the name of symmetric noise of a rate."""
+    return f"sym{round(100 * rate)}" if rate else "clean"
 
 
 def digits(seed: int, rate: float, **split: Any) -> tuple[np.ndarray, ...]:
@@ -89,7 +89,7 @@ def memorized(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def fidelity(seed: int) -> Iterator[Run]:
     """Against the layer solved again without every single row."""
-    for name, make in ("Gaussian classes", blobs), ("memorized digits", memorized):
+    for name, noise, make in ("Gaussian classes", "drawn anew 15 %", blobs), ("memorized digits", "sym20", memorized):
         for damping in (0.01, 0.1, 1.0):
 
             def figures(make: Any = make, damping: float = damping) -> dict[str, float]:
@@ -109,7 +109,8 @@ def fidelity(seed: int) -> Iterator[Run]:
                 rho = {key: float(spearmanr(m, true).statistic) for key, m in found.items()}
                 return {**{f"rho {k}": v for k, v in rho.items()}, **{f"error {k}": v for k, v in error.items()}}
 
-            yield {"problem": name, "damping": damping}, figures
+            params = {"part": "fidelity", "damping": damping}
+            yield Run(identity(name, noise, "influence on the model", seed, params=params), figures)
 
 
 def rule(seed: int) -> Iterator[Run]:
@@ -136,7 +137,8 @@ def rule(seed: int) -> Iterator[Run]:
                         out[f"recall {name}"] = float(flagged[wrong].mean())
                 return out
 
-            yield {"rate": rate, "epochs": epochs}, figures
+            params = {"part": "rule", "rate": rate, "epochs": epochs}
+            yield Run(identity("digits", kind_of(rate), "first round", seed, params=params), figures)
 
 
 def features(seed: int) -> Iterator[Run]:
@@ -166,7 +168,7 @@ def features(seed: int) -> Iterator[Run]:
                     out[f"AUC {layer}"] = float(roc_auc_score(noise.flip_mask_, clf.noise_scores_))
                 return out
 
-            yield {"problem": f"{name}, {100 * rate:g} %", "classifier": classifier}, figures
+            yield Run(identity(name, kind_of(rate), classifier, seed, params={"part": "features"}), figures)
 
 
 def loop(seed: int) -> Iterator[Run]:
@@ -197,7 +199,8 @@ def loop(seed: int) -> Iterator[Run]:
                         out["precision"] = float(wrong[flagged].mean())
                 return out
 
-            yield {"rate": rate, "method": method}, figures
+            params = {"part": "loop", "rate": rate}
+            yield Run(identity("digits", kind_of(rate), method, seed, params=params), figures)
 
 
 def main() -> None:
@@ -212,21 +215,8 @@ def main() -> None:
     parser.add_argument("--part", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     arguments = parser.parse_args()
-    done = [run["influence"] for run in read_rows(RESULTS)]
-    for part in arguments.part:
-        for seed in arguments.seeds:
-            for settings, figures in parts[part](seed):
-                what = {"part": part, **settings, "seed": seed}
-                if what in done:
-                    continue
-                started = time.perf_counter()
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", UserWarning)
-                    run = {"influence": what, "result": figures()}
-                run["seconds"] = round(time.perf_counter() - started, 1)
-                run["versions"] = environment()["versions"]
-                append_row(RESULTS, run)
-                print(what, f"{run['seconds']:.0f} s", flush=True)
+    runs = (run for part in arguments.part for seed in arguments.seeds for run in parts[part](seed))
+    carry_out(FILE, map(timed, runs))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     ROBUSTLABELS_DATA=... python -m benchmarks.studies.jira_influence [--seeds 0 1 2]
 
-appends one JSON line a run to docs/benchmarks/results/jira.jsonl; the table on the method's page is made from what is
-stored. Runs that are stored already are skipped.
+appends one row per run to docs/benchmarks/results/jira_influence.jsonl; the table on the method's page is made from
+what is stored. Stored runs are skipped.
 
 The last release of each of six projects is the test part, labeled by the developers; training labels come from a
 heuristic over fix commits. Columns are brought to normal quantiles first, which changes nothing for trees but gives the
@@ -14,10 +14,7 @@ F1 is at the threshold of one half; AP is average precision. Both are of the def
 from __future__ import annotations
 
 import argparse
-import time
-import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,10 +25,10 @@ from sklearn.metrics import average_precision_score, f1_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer
 
+from benchmarks.results import Run, carry_out, identity, path_of, timed
 from robustlabels import InfluenceNoiseDetector, InfluentialRankClassifier, datasets
-from robustlabels.comparison import append_row, environment, read_rows
 
-RESULTS = Path(__file__).resolve().parents[1] / "docs/benchmarks/results/jira.jsonl"
+FILE = path_of(__file__)
 
 
 def methods(data: datasets.NoisyDataset, seed: int) -> Iterator[tuple[str, Callable[[], dict[str, float]]]]:
@@ -49,7 +46,7 @@ def methods(data: datasets.NoisyDataset, seed: int) -> Iterator[tuple[str, Calla
 
     def found(scores: np.ndarray, flagged: np.ndarray) -> dict[str, float]:
         wrong = y != true
-        out = {"flagged": float(flagged.mean()), "suspects' AP": float(average_precision_score(wrong, scores))}
+        out = {"flagged": float(flagged.mean()), "detection AP": float(average_precision_score(wrong, scores))}
         if flagged.any():
             out["precision"], out["recall"] = float(wrong[flagged].mean()), float(flagged[wrong].mean())
         return out
@@ -91,21 +88,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     arguments = parser.parse_args()
-    done = [run["jira"] for run in read_rows(RESULTS)]
     data = datasets.load_jira_defects()
-    for seed in arguments.seeds:
-        for method, make in methods(data, seed):
-            what = {"method": method, "seed": seed}
-            if what in done:
-                continue
-            started = time.perf_counter()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                run = {"jira": what, "result": make()}
-            run["seconds"] = round(time.perf_counter() - started, 1)
-            run["versions"] = environment()["versions"]
-            append_row(RESULTS, run)
-            print(what, run["result"], f"{run['seconds']:.0f} s", flush=True)
+    runs = (
+        Run(identity("jira", "heuristic", method, seed), work)
+        for seed in arguments.seeds
+        for method, work in methods(data, seed)
+    )
+    carry_out(FILE, map(timed, runs))
 
 
 if __name__ == "__main__":

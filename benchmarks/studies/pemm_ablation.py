@@ -6,7 +6,7 @@
     python -m benchmarks.studies.pemm_ablation --part ablation --seeds 0
     python -m benchmarks.studies.pemm_ablation --table               # run nothing
 
-A run is one line of ``docs/benchmarks/results/pemm.jsonl`` and is not repeated. Every number is of the last epoch; a
+A run is one row of ``docs/benchmarks/results/pemm_ablation.jsonl`` and is not repeated. Every number is of the last epoch; a
 seed fixes split, noise and network. The linear head has the same rectified and dropped features, and the same clipping
 of gradients, as the distance head: the head alone differs.
 """
@@ -15,21 +15,20 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits, load_iris, load_wine
+from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-from benchmarks.studies import robustness
+from benchmarks.results import Run, carry_out, identity, path_of, print_tables
+from benchmarks.studies.problems import FEATURES, IRIS, WINE, cifar10_features
 from robustlabels import CrossEntropyClassifier, ELRClassifier, PEMMClassifier, SCEClassifier
-from robustlabels.comparison import Split, append_row, read_rows
-from robustlabels.datasets import load_cifar10_features
+from robustlabels.comparison import Split
 from robustlabels.metrics import detection_report
 from robustlabels.modules import find_head
 from robustlabels.noise import SymmetricNoise
@@ -37,7 +36,7 @@ from robustlabels.training.base import RowLossClassifier
 from robustlabels.training.objective import Batch, Model, Objective, weighted_mean
 from robustlabels.training.rows import Rows
 
-LINES = robustness.DOCS / "results" / "pemm.jsonl"
+FILE = path_of(__file__)
 RATES = (0.2, 0.4, 0.6)
 OURS, THEIRS = 0.01, 0.1
 """Weights of cross-entropy in SCE: the package's default and the authors'."""
@@ -69,7 +68,7 @@ class LinearHead(PEMMClassifier):
         return module
 
     def _place_centers(self, module: nn.Module, rows: Rows) -> None:
-        """There are none."""
+        """Do nothing: a linear head has no centers."""
 
     def _make_objective(self, module: nn.Module, rows: Rows) -> Objective:
         return LabelTerm(self._row_loss())
@@ -135,16 +134,18 @@ def ablated(cell: Cell, rate: float, seed: int) -> dict[str, float]:
 
 # -- Other sets, and new classes --------------------------------------------------------------------------------------
 
-FEATURES = {"module__width": 512, "module__depth": 1, "max_epochs": 25}
-SETS: dict[str, tuple[Callable[[int], Split], dict[str, Any]]] = {
-    "digits, 40 % symmetric": (lambda seed: digits(0.4, seed), {}),
-    "iris, 40 % symmetric": (lambda seed: robustness.small_table(load_iris, "sym40", seed), {}),
-    "wine, 40 % symmetric": (lambda seed: robustness.small_table(load_wine, "sym40", seed), {}),
+SETS: dict[str, tuple[str, Callable[[int], Split], dict[str, Any]]] = {
+    "digits, 40 % symmetric": ("sym40", lambda seed: digits(0.4, seed), {}),
+    "iris, 40 % symmetric": ("sym40", lambda seed: IRIS.split("sym40", seed), {}),
+    "wine, 40 % symmetric": ("sym40", lambda seed: WINE.split("sym40", seed), {}),
     "CIFAR-10N features, worse labels": (
-        lambda seed: robustness.published(load_cifar10_features, 10_000, "worse", seed),
+        "worse",
+        lambda seed: cifar10_features(10_000, "worse").split("worse", seed),
         FEATURES,
     ),
 }
+"""By name: the noise, the rows of a seed, and the parameters that all methods share."""
+
 METHODS = {"CE": CrossEntropyClassifier, "SCE": SCEClassifier, "ELR": ELRClassifier, "PEMM": PEMMClassifier}
 
 
@@ -171,22 +172,35 @@ def unseen_digits(mixture: float, seed: int) -> dict[str, float]:
 # -- Runs and tables --------------------------------------------------------------------------------------------------
 
 
-def runs(parts: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[dict[str, Any], Callable[[], dict[str, float]]]]:
-    """Settings of every run, and what carries it out."""
+def runs(parts: Sequence[str], seeds: Sequence[int]) -> Iterator[Run]:
+    """Yield every run of the parts."""
+    of_parts = {"ablation": ablations, "sets": comparisons, "density": densities}
     for seed in seeds:
-        if "ablation" in parts:
-            for rate, cell in itertools.product(RATES, [*CELLS, *UNCLIPPED]):
-                settings = {"part": "ablation", "rate": rate, "seed": seed, **cell._asdict()}
-                yield settings, lambda c=cell, r=rate, s=seed: ablated(c, r, s)
-        if "sets" in parts:
-            for (name, (make, shared)), method in itertools.product(SETS.items(), METHODS):
-                settings = {"part": "sets", "set": name, "method": method, "seed": seed}
-                estimator = METHODS[method](random_state=seed, device="cpu", **shared)
-                yield settings, lambda e=estimator, m=make, s=seed: fitted(e, m(s))
-        if "density" in parts:
-            for mixture in (1.0, 10.0, 50.0):
-                settings = {"part": "density", "mixture": mixture, "seed": seed}
-                yield settings, lambda m=mixture, s=seed: unseen_digits(m, s)
+        for part in parts:
+            yield from of_parts[part](seed)
+
+
+def ablations(seed: int) -> Iterator[Run]:
+    """Yield the cells at every noise rate."""
+    for rate, cell in itertools.product(RATES, [*CELLS, *UNCLIPPED]):
+        params = {"part": "ablation", "rate": rate, **cell._asdict()}
+        row = identity("digits", f"sym{round(100 * rate)}", "PEMM", seed, params=params)
+        yield Run(row, lambda cell=cell, rate=rate: ablated(cell, rate, seed))
+
+
+def comparisons(seed: int) -> Iterator[Run]:
+    """Yield every method on every set."""
+    for (name, (noise, make, shared)), method in itertools.product(SETS.items(), METHODS):
+        estimator = METHODS[method](random_state=seed, device="cpu", **shared)
+        row = identity(name, noise, method, seed, params={"part": "sets"})
+        yield Run(row, lambda estimator=estimator, make=make: fitted(estimator, make(seed)))
+
+
+def densities(seed: int) -> Iterator[Run]:
+    """Yield the weights of the mixture."""
+    for mixture in (1.0, 10.0, 50.0):
+        row = identity("digits", "sym40", "PEMM", seed, params={"part": "density", "mixture": mixture})
+        yield Run(row, lambda mixture=mixture: unseen_digits(mixture, seed))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -201,18 +215,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--table", action="store_true", help="run nothing")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    done = [line["pemm"] for line in read_rows(LINES)]
-    if not options.table:
-        for settings, work in runs(options.parts, options.seeds):
-            if settings not in done:
-                result = work()
-                append_row(LINES, {"pemm": settings, "result": result, "environment": robustness.environment()})
-                print(*settings.values(), {k: round(v, 3) for k, v in result.items()}, flush=True)
-    sys.path.insert(0, str(robustness.DOCS.parent))
-    import make_tables
-
-    for table in make_tables.pemm, make_tables.pemm_sets, make_tables.pemm_density:
-        print(table(), end="\n\n")
+    carry_out(FILE, runs(options.parts, options.seeds), only_stored=options.table)
+    print_tables("pemm", "pemm_sets", "pemm_density")
 
 
 if __name__ == "__main__":

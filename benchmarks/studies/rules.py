@@ -1,4 +1,4 @@
-"""What the benchmark taught, settled where it does no harm: defaults that read the data, chosen on rows of their own.
+"""Choose defaults that depend on the data, on rows that no published comparison reports on.
 
 ::
 
@@ -7,11 +7,11 @@
     python -m benchmarks.studies.rules --table                 # run nothing
 
 The core suite shows where a default is weak; choosing a better one there would be choosing on the test rows. So the
-candidates meet on 3000 rows of each set's *training* part, split 70 : 30 by seeds 100 to 102 with the right labels of
+candidates are compared on 3000 rows of each set's *training* part, split 70 : 30 by seeds 100 to 102 with the right labels of
 the smaller part to score, and the core suite reports on other rows and seeds. Iris and wine stand for tables of a
 hundred rows, one digit against the others for a rare class (scored by F1). Of images, 10,000 are trained on as in the
 pixels suite, and scored by others of the training part. Not every question has an answer that a rule can read off the
-data: "views" would change all tables, and for "images" no lambda was best on all three sets. A run is one line of
+data: "views" would change all tables, and for "images" no lambda was best on all three sets. A run is one row of
 ``docs/benchmarks/results/rules.jsonl`` and is not repeated.
 """
 
@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import argparse
 import functools
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from sklearn.datasets import load_digits, load_iris, load_wine
 
+from benchmarks.results import path_of, print_tables
+from benchmarks.studies.problems import digit_images, problem, table
 from robustlabels import (
     CrossEntropyClassifier,
     ELRClassifier,
@@ -38,20 +38,8 @@ from robustlabels.augment import ColumnCorruption
 from robustlabels.comparison import Problem, run_comparison
 from robustlabels.noise import TransitionNoise
 
-LINES = Path(__file__).parents[1] / "docs" / "benchmarks" / "results" / "rules.jsonl"
+FILE = path_of(__file__)
 SEEDS = (100, 101, 102)
-
-
-def _table(load: Callable[..., Any], name: str) -> datasets.NoisyDataset:
-    X, y = load(return_X_y=True)
-    X = X.astype("float32")
-    return datasets.NoisyDataset(name, X, y, {}, X[:0], y[:0], tuple(map(str, sorted(set(y)))))
-
-
-def _digit_images() -> datasets.NoisyDataset:
-    X, y = load_digits(return_X_y=True)
-    X = X.astype("float32").reshape(-1, 1, 8, 8) / 16
-    return datasets.NoisyDataset("digit images", X, y, {}, X[:0], y[:0], tuple("0123456789"))
 
 
 def _one_digit(digit: int) -> datasets.NoisyDataset:
@@ -73,14 +61,14 @@ def _training_part(load: Callable[[], datasets.NoisyDataset], name: str) -> data
 
 
 def _problem(name: str, load: Callable[[], Any], rows: int, *noise: str, real: bool = True, **more: Any) -> Problem:
-    return Problem(name, f"{rows} rows", functools.cache(load), rows, noise, noise if real else (), **more)
+    return problem(name, load, rows, *noise, sources=noise if real else (), **more)
 
 
 # Small tables, digits, and the training parts of the sets with real errors. Number of classes, problem.
 PROBLEMS: dict[str, tuple[int, Problem]] = {
-    "iris": (3, _problem("iris", lambda: _table(load_iris, "iris"), 105, "clean", "sym40", real=False)),
-    "wine": (3, _problem("wine", lambda: _table(load_wine, "wine"), 124, "clean", "sym40", real=False)),
-    "digits": (10, _problem("digits", lambda: _table(load_digits, "digits"), 1257, "sym40", "pair40", real=False)),
+    "iris": (3, _problem("iris", lambda: table(load_iris, "iris"), 105, "clean", "sym40", real=False)),
+    "wine": (3, _problem("wine", lambda: table(load_wine, "wine"), 124, "clean", "sym40", real=False)),
+    "digits": (10, _problem("digits", lambda: table(load_digits, "digits"), 1257, "sym40", "pair40", real=False)),
     "news": (4, _problem("news", lambda: _training_part(datasets.load_noisyag_news, "news"), 3000, "human")),
     "trec": (6, _problem("trec", lambda: _training_part(datasets.load_trec, "trec"), 3000, "majority_vote")),
     "eight": (2, _problem("8 of ten digits", lambda: _one_digit(8), 1257, "rare lost", "both wrong", score="test_f1")),
@@ -119,7 +107,7 @@ PROBLEMS |= {
         ("cifar", datasets.load_cifar10, 16, ("worse",)),
     )
 }
-PROBLEMS["digit images"] = 10, _problem("digit images", _digit_images, 1257, "sym40", "pair40", real=False)
+PROBLEMS["digit images"] = 10, _problem("digit images", digit_images, 1257, "sym40", "pair40", real=False)
 LARGE = ("digits", "news", "trec", "features")
 
 # What is asked: where, and the candidates for so many rows and classes.
@@ -191,13 +179,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for name in (name for name in sets if name in options.sets):
                 n_classes, problem = PROBLEMS[name]
                 run_comparison(
-                    candidates(problem.rows, n_classes), data=problem, seeds=[seed], results=LINES, curve=False
+                    candidates(problem.rows, n_classes), data=problem, seeds=[seed], results=FILE, curve=False
                 )
-    sys.path.insert(0, str(LINES.parents[2]))
-    import make_tables
-
-    for question in options.questions:
-        print(getattr(make_tables, f"rules_{question}")(), end="\n\n")
+    print_tables(*(f"rules_{question}" for question in options.questions))
 
 
 if __name__ == "__main__":
