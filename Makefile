@@ -7,7 +7,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: all venv demo test slow lint types docs smoke benchmark oldest
+.PHONY: all venv demo test slow lint types docs smoke speed oldest
 
 all: lint types test docs
 
@@ -38,11 +38,11 @@ types: venv
 docs: venv
 	$(BIN)/sphinx-build -W -n -b html docs docs/_build/html
 
-smoke: venv  ## every method of the comparison once, on digits; fails if one of them does
+smoke: venv  ## run every method of the comparison once, on digits; fail if one fails
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	$(BIN)/python -m robustlabels compare smoke --jobs 2 --results "$$folder/smoke.jsonl"
 
-benchmark: venv  ## speed ratios
+speed: venv  ## ratios of speed and memory
 	$(BIN)/python -m benchmarks.speed all
 
 oldest: .venv-oldest/installed  ## the contract, and the command line, with the oldest versions we support

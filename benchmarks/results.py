@@ -7,8 +7,9 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from robustlabels.comparison import Row, append_row, find, isolated, make_row, read_rows
 
@@ -16,7 +17,8 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 RESULTS = DOCS / "benchmarks" / "results"
 
 
-class Run(NamedTuple):
+@dataclass(frozen=True)
+class Run:
     """One run of a study.
 
     Parameters
@@ -31,7 +33,7 @@ class Run(NamedTuple):
 
     row: Row
     work: Callable[[], Row]
-    defaults: Row = {}
+    defaults: Row = field(default_factory=dict)
 
 
 def path_of(script: str) -> Path:
@@ -104,7 +106,7 @@ def carry_out(
 
 def in_a_process(run: Run) -> Run:
     """Return the run in a new process, so that its peak memory is measured too."""
-    return run._replace(work=lambda: isolated(run.work))
+    return replace(run, work=lambda: isolated(run.work))
 
 
 def timed(run: Run) -> Run:
@@ -117,7 +119,7 @@ def timed(run: Run) -> Run:
             found = run.work()
         return {**found, "seconds": round(time.perf_counter() - started, 1)}
 
-    return run._replace(work=work)
+    return replace(run, work=work)
 
 
 def describe(row: Row) -> str:

@@ -1,7 +1,7 @@
 """Make the tables of the documentation, as rst, from the stored results: no number on a page is typed by hand.
 
-``.. measured:: NAME`` in a page shows the table of that name; ``python docs/make_tables.py NAME`` prints it. Most tables
-are pivots, declared in :data:`TABLES`; the others are functions of :mod:`other_tables`.
+``.. measured:: NAME`` in a page shows the table of that name; ``python docs/make_tables.py NAME`` prints it. Most
+tables are pivots, declared in :data:`TABLES`; the others are functions of :mod:`other_tables`.
 """
 
 import statistics
@@ -310,8 +310,10 @@ TABLES: dict[str, tuple[Part, ...]] = {
         Table(
             "cifar10",
             {
-                "method": of("method"), "labels": of("noise"),
-                "network": other_tables.network_of, "device": other_tables.device_of,
+                "method": of("method"),
+                "labels": of("noise"),
+                "network": other_tables.network_of,
+                "device": other_tables.device_of,
             },
             {
                 "seeds": n_seeds,

@@ -5,22 +5,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from pivot import RESULTS, show, table
+from pivot import show, stored, table
 
 from benchmarks.speed import scaling as growth
 from benchmarks.speed.__main__ import registry
 from benchmarks.studies import cifar10 as full_size
 from benchmarks.studies.combinations import PROBLEMS as WRAPPED
-from robustlabels.comparison import PROBLEMS, Row, behind, common_seeds, mean_sd, measured, read_rows, summarize
+from robustlabels.comparison import PROBLEMS, Row, behind, common_seeds, mean_sd, measured, summarize
 from robustlabels.comparison import costs as cost_table
 
 DOCS = Path(__file__).resolve().parent
 ROBUSTNESS = DOCS / "benchmarks" / "robustness.inc"
-
-
-def stored(name: str) -> list[Row]:
-    """Return the rows of a file of results."""
-    return read_rows(RESULTS / f"{name}.jsonl")
 
 
 def robustness() -> str:
@@ -219,7 +214,7 @@ def what_was_compared(n_seeds: int, short: Sequence[str], unfinished: Sequence[s
 
 
 def on_enough_seeds(rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
-    """Drop methods with less than half of the seeds that another has on a set and noise; return rows and their names."""
+    """Drop methods with less than half of the seeds of another on a set and noise; return rows and their names."""
     seeds: dict[tuple[str, str], dict[str, set[int]]] = {}
     for row in rows:
         if not row.get("error"):

@@ -12,6 +12,11 @@ Label = Callable[[Row], str]
 Cell = str | tuple[str, int] | Callable[[list[Row]], str]
 
 
+def stored(name: str) -> list[Row]:
+    """Return the rows of a file of results."""
+    return read_rows(RESULTS / f"{name}.jsonl")
+
+
 @dataclass(frozen=True)
 class Table:
     """Pivot table of stored rows.
@@ -23,16 +28,17 @@ class Table:
     index : dict
         The first columns: title, and the label of a row of results. Rows with the same labels share a line.
     measures : dict
-        Title and cell: the name of a measure (mean ± sd with three decimals), a pair of name and decimals, or a function
-        of the rows of the cell.
+        Title and cell: the name of a measure (mean ± sd with three decimals), a pair of name and decimals, or a
+        function of the rows of the cell.
     columns : callable, default=None
         Label of a row of results by which its line is spread over columns; None for one column per measure.
     where : callable, default=None
         Which rows count; None takes all.
     last : dict, default={}
         Columns at the end, as functions of all rows of a line.
-    order : sequence of sequences of str, default=()
-        Order of the labels, one sequence for each column of the index; None for the order of the rows of results.
+    order : sequence, default=()
+        Order of the labels for each column of the index: a sequence of labels, "sorted", or None for the order of the
+        rows of results.
     column_order : sequence of str or "sorted", default=()
         Order of the columns.
     select : callable, default=None
@@ -47,15 +53,14 @@ class Table:
     columns: Label | None = None
     where: Callable[[Row], bool] | None = None
     last: Mapping[str, Callable[[list[Row]], str]] = field(default_factory=dict)
-    order: Sequence[Sequence[str] | None] = ()
+    order: Sequence[Sequence[str] | str | None] = ()
     column_order: Sequence[str] | str = ()
     select: Callable[[list[Row]], list[Row]] | None = None
     before: str = ""
 
     def rows(self) -> list[Row]:
         """Return the rows of results that count."""
-        rows = read_rows(RESULTS / f"{self.file}.jsonl")
-        rows = rows if self.select is None else self.select(rows)
+        rows = stored(self.file) if self.select is None else self.select(stored(self.file))
         return [row for row in rows if self.where is None or self.where(row)]
 
     def __call__(self) -> str:

@@ -16,7 +16,16 @@ from pathlib import Path
 
 from benchmarks.speed import harness
 
-MODULES = ["label_issues", "epochs", "functions", "influence_scores", "memory", "moit_parts", "sanm_masking", "training"]
+MODULES = (
+    "label_issues",
+    "epochs",
+    "functions",
+    "influence_scores",
+    "memory",
+    "moit_parts",
+    "sanm_masking",
+    "training",
+)
 
 
 def registry() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """How seconds and memory grow with rows n, classes K and columns d: every point in a process of its own.
 
-    python -m benchmarks.speed.scaling                             # what is not stored yet, then the slopes; ten minutes
+    python -m benchmarks.speed.scaling                       # what is not stored yet, then the slopes; ten minutes
     python -m benchmarks.speed.scaling --task vote mixture --results mine.jsonl --again
     python -m benchmarks.speed.scaling --table --plot docs/images/scaling.png
 

@@ -2,12 +2,12 @@
 
 ::
 
-    python -m benchmarks.studies.dividemix_defaults                  # what is not stored yet, then the tables of the page
-    python -m benchmarks.studies.dividemix_defaults --minutes 2      # no run starts after two minutes
-    python -m benchmarks.studies.dividemix_defaults --table          # run nothing
+    python -m benchmarks.studies.dividemix_defaults              # what is not stored yet, then the tables of the page
+    python -m benchmarks.studies.dividemix_defaults --minutes 2  # no run starts after two minutes
+    python -m benchmarks.studies.dividemix_defaults --table      # run nothing
 
-A run is one row of ``docs/benchmarks/results/dividemix_defaults.jsonl`` and is not repeated. Every number is of the last epoch;
-a seed fixes split, noise and network.
+A run is one row of ``docs/benchmarks/results/dividemix_defaults.jsonl`` and is not repeated. Every number is of the
+last epoch; a seed fixes split, noise and network.
 """
 
 from __future__ import annotations

@@ -5,11 +5,10 @@
     python -m benchmarks.studies.elr_defaults             # what is not stored yet, then the tables
     python -m benchmarks.studies.elr_defaults --table     # the tables alone
 
-Seeds are 100 to 102; a seed fixes split, noise and network, and :mod:`benchmarks.studies.robustness` reports on others. Beside
-test accuracy it measures two things that the attributes rest on: the share of flagged rows against the mean score as an
-estimate of the noise rate, and the average precision of the targets' scores against that of the training softmax
-averaged over all epochs. A run is one row of
-``docs/benchmarks/results/elr_defaults.jsonl``.
+Seeds are 100 to 102; a seed fixes split, noise and network, and :mod:`benchmarks.studies.robustness` reports on other
+seeds. Beside test accuracy it measures two choices that the fitted attributes depend on: the share of flagged rows
+against the mean score as an estimate of the noise rate, and the average precision of the targets' scores against that
+of the training softmax averaged over all epochs. A run is one row of ``docs/benchmarks/results/elr_defaults.jsonl``.
 """
 
 from __future__ import annotations

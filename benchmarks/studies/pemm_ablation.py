@@ -2,13 +2,13 @@
 
 ::
 
-    python -m benchmarks.studies.pemm_ablation                       # what is not stored yet, then the tables of the page
+    python -m benchmarks.studies.pemm_ablation                     # what is not stored yet, then the tables of the page
     python -m benchmarks.studies.pemm_ablation --part ablation --seeds 0
-    python -m benchmarks.studies.pemm_ablation --table               # run nothing
+    python -m benchmarks.studies.pemm_ablation --table             # run nothing
 
-A run is one row of ``docs/benchmarks/results/pemm_ablation.jsonl`` and is not repeated. Every number is of the last epoch; a
-seed fixes split, noise and network. The linear head has the same rectified and dropped features, and the same clipping
-of gradients, as the distance head: the head alone differs.
+A run is one row of ``docs/benchmarks/results/pemm_ablation.jsonl`` and is not repeated. Every number is of the last
+epoch; a seed fixes split, noise and network. The linear head has the same rectified and dropped features, and the same
+clipping of gradients, as the distance head: the head alone differs.
 """
 
 from __future__ import annotations

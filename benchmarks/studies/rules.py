@@ -7,12 +7,12 @@
     python -m benchmarks.studies.rules --table                 # run nothing
 
 The core suite shows where a default is weak; choosing a better one there would be choosing on the test rows. So the
-candidates are compared on 3000 rows of each set's *training* part, split 70 : 30 by seeds 100 to 102 with the right labels of
-the smaller part to score, and the core suite reports on other rows and seeds. Iris and wine stand for tables of a
-hundred rows, one digit against the others for a rare class (scored by F1). Of images, 10,000 are trained on as in the
-pixels suite, and scored by others of the training part. Not every question has an answer that a rule can read off the
-data: "views" would change all tables, and for "images" no lambda was best on all three sets. A run is one row of
-``docs/benchmarks/results/rules.jsonl`` and is not repeated.
+candidates are compared on 3000 rows of each set's *training* part, split 70 : 30 by seeds 100 to 102. They are scored
+on the right labels of the smaller part, and the core suite reports on other rows and seeds. Iris and wine stand for
+tables of a hundred rows, one digit against the others for a rare class (scored by F1). Of images, 10,000 are trained on
+as in the pixels suite, and scored by others of the training part. Not every question has an answer that a rule can read
+off the data: "views" would change all tables, and for "images" no lambda was best on all three sets. A run is one row
+of ``docs/benchmarks/results/rules.jsonl`` and is not repeated.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The full-size CIFAR-10 benchmark, on a few hundred colored squares in the stored format."""
+"""The full-size study on CIFAR-10, on a few hundred colored squares in the stored format."""
 
 import json
 import subprocess
@@ -15,6 +15,7 @@ from benchmarks.studies import cifar10
 from robustlabels.datasets import load_cifar10
 from robustlabels.training.rows import Rows
 
+ROOT = Path(cifar10.__file__).parents[2]
 SIDE = 8
 LEVELS = np.array([40, 128, 215])
 COLORS = LEVELS[np.array([np.arange(10) // 9, np.arange(10) // 3 % 3, np.arange(10) % 3])]  # red, green, blue
@@ -46,9 +47,13 @@ def home(tmp_path_factory):
     return folder
 
 
+def flat(row):
+    return {**row, **row["measures"], **row["machine"]}
+
+
 @pytest.fixture
 def run(home, tmp_path, monkeypatch):
-    """Call the benchmark on these data; exit status and the lines of JSON so far."""
+    """Call the study on these data; exit status and the rows so far, their measures beside what ran."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where checkpoints go
     results = tmp_path / "out" / "results.jsonl"
 
@@ -56,7 +61,7 @@ def run(home, tmp_path, monkeypatch):
         fixed = ["--module", "cnn", "--param", "module__width=4", "--device", "cpu"]
         status = cifar10.main([*fixed, "--data-home", str(home), "--results", str(results), *args])
         lines = results.read_text().splitlines() if results.exists() else []
-        return status, [json.loads(line) for line in lines]
+        return status, [flat(json.loads(line)) for line in lines]
 
     return call
 
@@ -111,7 +116,7 @@ def test_the_first_stage_of_moit_plus_is_a_moit(run, capsys):
     assert (other["method"], brought["method"], brought["epochs"]) == ("moit+", "moit", 3)
     _, (*_, itself) = run("--method", "moit", *args, "--seed", "1")
     timed = {name for name in alone if name.startswith("seconds") or "tflops" in name}
-    timed |= {"samples_per_second", "share_of_peak", "peak_memory_mib", "date"}
+    timed |= {"samples_per_second", "share_of_peak", "peak_memory_mib", "date", "measures"}
     assert {key for key in itself if itself[key] != brought[key]} <= timed
     monitored = capsys.readouterr().out.count("epoch   1")
     assert monitored == 2 + 2 * 2  # a MOIT+ has two stages
@@ -233,7 +238,7 @@ def test_stopped_and_resumed_is_uninterrupted(run, method, capsys, tmp_path):
     status, (_, resumed) = run(*args, "--minutes", "0")
     assert status == 0
     assert not list(tmp_path.glob("robustlabels-cifar10-*/*.ckpt"))
-    timed = {"samples_per_second", "tflops", "peak_tflops", "share_of_peak", "peak_memory_mib", "date"}
+    timed = {"samples_per_second", "tflops", "peak_tflops", "share_of_peak", "peak_memory_mib", "date", "measures"}
     timed |= {name for name in whole if name.startswith("seconds")}
     for key in whole.keys() - timed:
         assert resumed[key] == whole[key], key
@@ -247,7 +252,7 @@ def test_a_second_stage_goes_on_too(run, capsys, tmp_path):
     while run(*args, "--minutes", "0")[0]:
         said.append(capsys.readouterr().out.splitlines()[-1].partition("(")[2].partition(",")[0])
     assert said == [f"{done} epochs done" for done in ("1 of 3", "2 of 3", "1 of stage 2", "2 of stage 2")]
-    resumed = json.loads((tmp_path / "out" / "results.jsonl").read_text().splitlines()[2])
+    resumed = flat(json.loads((tmp_path / "out" / "results.jsonl").read_text().splitlines()[2]))
     assert (resumed["test_last"], resumed["detection_ap"]) == (whole["test_last"], whole["detection_ap"])
     assert (resumed["epochs"], whole["epochs"]) == (6, 6)
     assert not list(tmp_path.glob("robustlabels-cifar10-*/*"))
@@ -481,7 +486,7 @@ def test_bad_arguments(run, args, message, capsys):
 def test_numbers_that_mean_nothing_do_not_go_into_the_committed_file(results, capsys):
     with pytest.raises(SystemExit):
         cifar10.parse(["--smallest", "--suite", *results])
-    assert "give it a file of its own, --results FILE" in capsys.readouterr().err
+    assert "give it another file, --results FILE" in capsys.readouterr().err
 
 
 # --- data and noise
@@ -563,8 +568,7 @@ def test_human_noise_is_as_stored_and_seeds_differ(home):
 def test_data_arrive_in_three_transfers(home, tmp_path):
     inbox, folder = tmp_path / "inbox", tmp_path / "data"
     inbox.mkdir()
-    script = Path(cifar10.__file__)
-    command = [sys.executable, str(script), "--stage", str(inbox), "--data-home", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.studies.cifar10", "--stage", str(inbox), "--data-home", str(folder)]
 
     def send(*names):
         for file in inbox.iterdir():
@@ -573,19 +577,19 @@ def test_data_arrive_in_three_transfers(home, tmp_path):
             (inbox / name).write_bytes((home / name).read_bytes())
 
     send("cifar10_train_1.npz", "cifar10n_labels.npz")
-    first = subprocess.run(command, capture_output=True, text=True, check=False, cwd=script.parents[1])
+    first = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert first.stderr == ""
     missing = "still missing cifar10_train_2.npz, cifar10_test.npz"
     assert (first.returncode, first.stdout) == (75, f"{folder}: {missing}\n")
     send("cifar10_train_2.npz")
-    assert cifar10.main(command[2:]) == 75
+    assert cifar10.main(command[3:]) == 75
     send("cifar10_test.npz")
-    assert cifar10.main(command[2:]) == 0
+    assert cifar10.main(command[3:]) == 0
     np.testing.assert_array_equal(load_cifar10(data_home=folder).X_train, load_cifar10(data_home=home).X_train)
 
 
 def test_what_travels_beside_the_checkout_is_ignored():
-    ignored = (Path(cifar10.__file__).parents[1] / ".gitignore").read_text().splitlines()
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
     for folder in ("inbox", ".wheels"):
         assert f"{folder}/" in cifar10.__doc__
         assert f"/{folder}/" in ignored

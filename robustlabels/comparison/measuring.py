@@ -114,7 +114,7 @@ def _network(estimator: Any) -> Any:
 
 
 def out_of_fold(estimator: Any, X: Any, y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Score the rows of any classifier: one minus the out-of-fold probability of the given label, and where it disagrees.
+    """Score the rows of any classifier: one minus the probability of the given label out of fold.
 
     Parameters
     ----------

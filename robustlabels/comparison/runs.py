@@ -69,7 +69,7 @@ def _named(known: Mapping[str, Any], what: str, name: str) -> Any:
 
 
 def configured(estimator: Any, shared: Mapping[str, Any], seed: int, device: str) -> Any:
-    """Return a clone with the seed in every ``random_state``, and the shared parameters in every network of the package.
+    """Return a clone with the seed in every ``random_state``, and the shared parameters in every network of ours.
 
     Only parameters at their defaults are replaced, so that what an estimator sets itself stays.
     """
@@ -177,7 +177,7 @@ def _tasks(
 
 
 def _estimate(tasks: Sequence[_Task], rows: Sequence[Row]) -> float:
-    """Estimate the seconds of the runs in sequence, from stored runs where there are any, else from the entries' costs."""
+    """Estimate the seconds of the runs in sequence, from stored runs if possible, else from the entries' costs."""
     before: dict[tuple[Any, ...], list[float]] = {}
     for row in rows:
         if (seconds := measured(row, "seconds")) is not None:

@@ -407,7 +407,8 @@ def behind(rows: Iterable[Row], bases: Sequence[str] = ("CE", "LR")) -> Table:
     --------
     >>> from robustlabels.comparison import behind
     >>> row = {"data": "digits", "noise": "sym40", "rows": 1257, "params": {}, "seed": 0}
-    >>> rows = [{**row, "method": m, "measures": {"test_accuracy": a}} for m, a in (("CE", 0.5), ("ELR", 0.9), ("mine", 0.4))]
+    >>> scores = {"CE": 0.5, "ELR": 0.9, "mine": 0.4}
+    >>> rows = [{**row, "method": m, "measures": {"test_accuracy": a}} for m, a in scores.items()]
     >>> print(behind(rows, ["CE"]))
     Methods behind a simple one, and by how much, on the seeds that both have
     data, noise    below CE
