@@ -7,7 +7,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: all venv demo test slow lint types docs docs-quick smoke benchmark oldest dist
+.PHONY: all venv demo test slow lint types docs docs-quick smoke speed oldest dist
 
 all: lint types test docs
 
@@ -53,12 +53,12 @@ dist: venv  ## build both distributions; fit from the wheel in an empty folder, 
 	PYTHONPATH=wheel "$$python" -m robustlabels demo --epochs 2 --out demo >/dev/null && \
 	cd robustlabels-*/ && PYTHONPATH=. "$$python" -m pytest -q tests/test_elr.py tests/test_noise.py
 
-smoke: venv  ## every method of the comparison once, on digits; fails if one of them does
+smoke: venv  ## run every method of the comparison once, on digits; fail if one fails
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 	$(BIN)/python -m robustlabels compare smoke --jobs 2 --results "$$folder/smoke.jsonl"
 
-benchmark: venv  ## speed ratios
-	$(BIN)/python -m benchmarks run all
+speed: venv  ## ratios of speed and memory
+	$(BIN)/python -m benchmarks.speed all
 
 oldest: .venv-oldest/installed  ## the contract, and the command line, with the oldest versions we support
 	.venv-oldest/bin/python -m pytest -n 2 tests/test_common.py tests/test_main.py

@@ -9,9 +9,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the gallery's networks are smal
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-import make_tables
 from docutils.nodes import SkipNode, literal_block
 from docutils.utils.math.latex2mathml import tex2mathml
+from make_tables import render
+from other_tables import ROBUSTNESS
+from pivot import RESULTS
 from sphinx.util.docutils import SphinxDirective
 
 import robustlabels
@@ -88,14 +90,15 @@ def visit_display_math(self, node):
 
 
 class Measured(SphinxDirective):
-    """``.. measured:: ratios``: what a function of make_tables.py makes of the stored results, as rst."""
+    """Show a table of stored results: ``.. measured:: ratios``, with the names of make_tables.py."""
 
     required_arguments = 1
 
     def run(self):
-        for path in (*make_tables.RESULTS.glob("*.jsonl"), make_tables.ROBUSTNESS):
+        # Any table may read any file, so a change of one rebuilds every page with a table.
+        for path in (*RESULTS.glob("*.jsonl"), ROBUSTNESS):
             self.env.note_dependency(str(path))
-        text = getattr(make_tables, self.arguments[0])()
+        text = render(self.arguments[0])
         return self.parse_text_to_nodes(text.replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}"))
 
 

@@ -20,16 +20,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import robustlabels
-from benchmarks import harness, robustness, scaling
-from benchmarks.epochs import groups, methods
-from benchmarks.nets import PlainMLP
-from benchmarks.training import bare_loop, classifier, epochs_of, seeded
 from robustlabels import (
     CrossEntropyClassifier,
     ELRClassifier,
     ELRPlusClassifier,
-    MOITClassifier,
     MOITPlusClassifier,
     comparison,
 )
@@ -46,6 +40,7 @@ from robustlabels.comparison import (
     costs,
     defaults,
     find,
+    make_row,
     make_split,
     measure,
     read_rows,
@@ -56,9 +51,7 @@ from robustlabels.comparison import (
     summarize,
 )
 from robustlabels.datasets import NoisyDataset
-from robustlabels.methods.moit import MOITObjective
 from robustlabels.noise import InstanceDependentNoise, SymmetricNoise
-from robustlabels.training.base import BaseNoisyLabelClassifier
 
 ROOT = Path(__file__).parents[1]
 
@@ -240,7 +233,7 @@ def test_what_is_wrong_with_the_scores_costs_no_accuracy(toy):
     assert result["no_detection"] == "RuntimeError: no probabilities today"
     assert result["test_accuracy"] > 0.8
     (table,) = summarize([made("mine", 0, result["test_accuracy"], **result)]).details
-    assert table.notes == ["mine: suspects not measured, RuntimeError: no probabilities today"]
+    assert table.notes == ["mine: detection not measured, RuntimeError: no probabilities today"]
 
 
 def test_labels_that_are_all_wrong(toy):
@@ -288,8 +281,8 @@ def test_labels_may_be_names(toy, dtype):
     found = [run_comparison(methods, [data], ["crowd", "pair20"], [0], verbose=0) for data in (named, plain)]
     for mine, theirs in zip(*found, strict=True):
         assert "error" not in mine
-        for measure_ in ("test_accuracy", "test_f1", "true_rate", "average_precision"):
-            assert mine[measure_] == theirs[measure_]
+        for name in ("test_accuracy", "test_f1", "true_rate", "average_precision"):
+            assert mine["measures"][name] == theirs["measures"][name]
 
 
 def test_seeds_and_shared_settings_reach_every_network():
@@ -345,14 +338,6 @@ def test_find_knows_which_defaults_a_stored_row_may_lack():
         assert find([row], *wanted(**other)) is None
 
 
-def test_stored_lines_of_robustness_are_found_the_same_way():
-    wanted, _, unset = robustness.run("digits", "sym40", "ELR", 0)
-    line = {"settings": {**wanted, "params": {k: v for k, v in wanted["params"].items() if k != "head"}}}
-    assert robustness.find([line], wanted, unset) is line
-    assert robustness.find([line], {**wanted, "params": {**wanted["params"], "module__width": 7}}, unset) is None
-    assert robustness.find([line], {**wanted, "params": {**wanted["params"], "head": "mine"}}, unset) is None
-
-
 def test_defaults_are_those_of_every_part():
     unset = defaults(ENTRIES["SANM(ELR)"].make().set_params(estimator__lam=9.0, estimator__module__width=5))
     assert unset["estimator__lam"] == ELRClassifier().lam
@@ -384,10 +369,12 @@ def test_the_estimate_is_of_the_recipe_and_the_rows(capsys, toy, tmp_path, monke
     problem = Problem("toy", "a toy", lambda: toy, 240, ("crowd",), ("crowd",), seconds=100)
     monkeypatch.setitem(ENTRIES, "LR", Entry(DummyClassifier, 3.0, 30.0, recipe=2))
     path = tmp_path / "rows.jsonl"
-    append_row(path, {"data": "toy", "method": "LR", "seconds": 7000.0})  # of the first recipe: says nothing now
+    append_row(
+        path, {"data": "toy", "method": "LR", "measures": {"seconds": 7000.0}}
+    )  # of the first recipe: says nothing now
     run_comparison("LR", [problem], seeds=[3], results=path)
     assert "about 5 min to go" in capsys.readouterr().out
-    append_row(path, {"data": "toy", "method": "LR", "recipe": 2, "seconds": 50.0})
+    append_row(path, {"data": "toy", "method": "LR", "recipe": 2, "measures": {"seconds": 50.0}})
     run_comparison("LR", [problem], seeds=[4], results=path)
     assert "about 25 s to go" in capsys.readouterr().out  # the median with the run before
     assert ENTRIES["LR"].times(10_000) == pytest.approx(30)
@@ -449,18 +436,19 @@ def test_half_a_line_is_neither_read_nor_kept(tmp_path):
 def test_lines_of_another_kind_are_named(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"data": "a\\u2028b"}\n\nnot a row\n{"data": "c"}\n')
-    with pytest.raises(ValueError, match=r"rows\.jsonl, line 3: this is no row"):
+    with pytest.raises(ValueError, match=r"rows\.jsonl, line 3: this is not a row"):
         read_rows(path)
 
 
 def test_a_row_says_it_all(run, tmp_path):
     (row,) = run({"short": ELRClassifier(max_epochs=3)}, seeds=[5])
     assert (row["data"], row["rows"], row["noise"], row["method"], row["seed"]) == ("toy", 240, "sym20", "short", 5)
-    assert row["params"]["max_epochs"] == row["epochs"] == 3
+    assert row["params"]["max_epochs"] == row["measures"]["epochs"] == 3
     for share in ("test_accuracy", "best_test_accuracy", "average_precision", "roc_auc", "estimated_rate"):
-        assert 0 <= row[share] <= 1, share
-    assert row["true_rate"] == pytest.approx(0.2)
-    assert row["peak_mib"] > 50
+        assert 0 <= row["measures"][share] <= 1, share
+    assert row["measures"]["true_rate"] == pytest.approx(0.2)
+    assert row["measures"]["peak_mib"] > 50
+    assert all(isinstance(value, int | float) for value in row["measures"].values())
     assert row["machine"]["threads"] == 1
     assert {"python", "torch", "robustlabels"} <= set(row["versions"])
     assert row["date"].startswith("20")
@@ -476,7 +464,9 @@ def test_any_classifier_can_be_compared(run):
         "crowd",
         "SymmetricNoise(rate=0.1)",
     }
-    by_name = {(row["method"], row["seed"]): row["test_accuracy"] for row in rows if row["noise"] == "crowd"}
+    by_name = {
+        (row["method"], row["seed"]): row["measures"]["test_accuracy"] for row in rows if row["noise"] == "crowd"
+    }
     assert by_name["mine", 0] > 0.9
     assert by_name["forest", 0] != by_name["forest", 1]
     listed = run([Mine(), "LR"], seeds=1)
@@ -492,7 +482,7 @@ def test_stored_runs_are_not_repeated(run, tmp_path):
     assert len(run({"mine": Mine(log)}, seeds=3)) == 3  # one more seed is one more run
     assert log.read_text().split() == ["0", "1", "2"]
     changed = run({"mine": Mine(log, shift=1)}, seeds=1)  # another parameter is another run
-    assert changed[0]["test_accuracy"] < 0.1
+    assert changed[0]["measures"]["test_accuracy"] < 0.1
     assert len(read_rows(tmp_path / "rows.jsonl")) == 4
 
 
@@ -501,7 +491,7 @@ def test_other_data_of_the_same_name_are_other_runs(run, toy, tmp_path):
     other = replace(toy, X_train=-toy.X_train, X_test=-toy.X_test)
     (changed,) = run_comparison({"mine": Mine()}, [other], ["sym20"], 1, results=tmp_path / "rows.jsonl", verbose=0)
     assert row["contents"] != changed["contents"]
-    assert row["test_accuracy"] > 0.9 > changed["test_accuracy"]
+    assert row["measures"]["test_accuracy"] > 0.9 > changed["measures"]["test_accuracy"]
 
 
 @pytest.mark.parametrize("part", ["y_noisy", "X_test", "y_test"])
@@ -523,10 +513,15 @@ def test_seeds_may_be_an_array(run, tmp_path):
 
 def test_two_at_a_time_give_what_one_gives(run, tmp_path):
     methods = {"forest": RandomForestClassifier(5), "elr": ELRClassifier(max_epochs=3), "mine": Mine()}
-    measured = ("data", "noise", "method", "seed", "params", "test_accuracy", "mean_score", "average_precision")
+    settings = ("data", "noise", "method", "seed", "params")
+    measures = ("test_accuracy", "mean_score", "average_precision")
+
+    def compared(rows):
+        return [[row[k] for k in settings] + [row["measures"].get(k) for k in measures] for row in rows]
+
     one = run(methods, results=None)
     two = run(methods, n_jobs=2)
-    assert [[row.get(k) for k in measured] for row in one] == [[row.get(k) for k in measured] for row in two]
+    assert compared(one) == compared(two)
     assert len(read_rows(tmp_path / "rows.jsonl")) == 6
 
 
@@ -548,13 +543,13 @@ def test_a_failure_is_a_row_and_is_tried_again(run, tmp_path, capsys):
     assert rows["raises"]["error"] == "RuntimeError: no log yet"
     assert "line" in rows["raises"]["traceback"]
     assert rows["killed"]["error"] == "the process ended with status -9 (killed)"
-    assert rows["mine"]["test_accuracy"] > 0.9
+    assert rows["mine"]["measures"]["test_accuracy"] > 0.9
     assert "failed: RuntimeError: no log yet" in capsys.readouterr().out
     table = str(summarize(rows.values()))
     assert "raises, sym20: RuntimeError: no log yet" in table
     log.touch()
     again = run(methods, seeds=1)
-    assert [row["test_accuracy"] > 0.9 for row in again] == [True] * 3
+    assert [row["measures"]["test_accuracy"] > 0.9 for row in again] == [True] * 3
     stored = read_rows(tmp_path / "rows.jsonl")
     assert len(stored) == 5  # both failures, and three measured
     assert "failed" not in str(summarize(stored))
@@ -646,11 +641,11 @@ def test_what_takes_too_long_is_said(toy, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"methods": ["ELRR"]}, r"unknown method 'ELRR'.*ELR"),
-        ({"methods": [Mine(), Mine(shift=1)]}, "each method needs a name of its own, got Mine, Mine; pass a dict"),
-        ({"data": ["digit"]}, r"unknown data set 'digit'.*digits"),
-        ({"noise": ["worse"]}, r"unknown noise 'worse' for digits; there is clean, sym20"),
-        ({"noise": ["sym400"]}, r"unknown noise 'sym400' for digits"),
+        ({"methods": ["ELRR"]}, r"method 'ELRR' is unknown.*ELR"),
+        ({"methods": [Mine(), Mine(shift=1)]}, "Every method needs a different name, got Mine, Mine; pass a dict"),
+        ({"data": ["digit"]}, r"data set 'digit' is unknown.*digits"),
+        ({"noise": ["worse"]}, r"noise 'worse' is unknown for digits; known are clean, sym20"),
+        ({"noise": ["sym400"]}, r"noise 'sym400' is unknown for digits"),
         ({"seeds": 0}, r"seeds must be an integer in \[1, inf\), got 0"),
         ({"seeds": [0, 1.5]}, r"a seed must be an integer in \[0, inf\), got 1\.5"),
         ({"n_jobs": 0}, r"n_jobs must be an integer in \[1, inf\), got 0"),
@@ -673,10 +668,15 @@ def test_suites_name_what_there_is():
 
 
 def made(method, seed, accuracy, noise="sym40", **more):
-    return {
-        "data": "digits", "rows": 1257, "noise": noise, "method": method, "seed": seed, "params": {},
-        "test_accuracy": accuracy, "test_f1": accuracy, "true_rate": 0.4, "average_precision": accuracy / 2, **more,
-    }  # fmt: skip
+    """A row as the comparison stores it: numbers that do not identify the run are measures."""
+    run = {"data": "digits", "rows": 1257, "noise": noise, "method": method, "seed": seed, "params": {}}
+    run |= {name: more.pop(name) for name in ("data", "rows", "params", "recipe") if name in more}
+    result = {"test_accuracy": accuracy, "test_f1": accuracy, "true_rate": 0.4, "average_precision": accuracy / 2}
+    return make_row(run, {**result, **more}, about={})
+
+
+def failed_row(*args, **more):
+    return {**made(*args, **more), "measures": {}, "error": "gone"}
 
 
 def test_means_are_over_seeds():
@@ -692,7 +692,7 @@ def test_means_are_over_seeds():
     ]
     assert [detail.title for detail in summary.details] == ["digits, sym40", "digits, pair40"]
     elr = dict(zip(summary.details[0].head, summary.details[0].rows[1], strict=True))
-    assert (elr["suspects' AP"], elr["at the best epoch"]) == ("0.425 ± 0.035", "")
+    assert (elr["detection AP"], elr["at the best epoch"]) == ("0.425 ± 0.035", "")
     assert summary.ranks.rows == [
         ["ELR", "1", "0.00", "0.00", "1 of 1"],
         ["CE", "1", "0.50", "0.50", "0 of 1"],
@@ -706,8 +706,7 @@ def test_places_are_on_common_seeds():
     assert summarize(rows).ranks.rows == [["ELR", "1", "0.00", "0.00", "1 of 1"], ["CE", "1", "1.00", "1.00", "0 of 1"]]
     assert [(row["method"], row["seed"]) for row in common_seeds(rows[:3])] == [("CE", 0), ("ELR", 0)]
     assert common_seeds(rows) == []  # no seed is of all three
-    failed = {k: v for k, v in made("LR", 0, 0).items() if not k.startswith(("test", "average"))} | {"error": "no"}
-    assert len(common_seeds([*rows[:3], failed])) == 2
+    assert len(common_seeds([*rows[:3], failed_row("LR", 0, 0)])) == 2
     assert behind(rows, ["CE", "mine"]).rows == [["digits, sym40", "none", ""]]
     assert behind(rows, ["ELR"]).rows == [["digits, sym40", "CE −0.100"]]
 
@@ -734,7 +733,7 @@ def test_the_test_part_has_a_standard_error():
     assert summarize([made("CE", 0, 0.8)]).scores[0].notes == [
         "one standard error of the test part: 0.017, at an accuracy of 0.80 on 540 rows"
     ]
-    (mine,) = summarize([{**made("CE", 0, 0.5), "data": "mine", "test_rows": 100}]).scores
+    (mine,) = summarize([made("CE", 0, 0.5, data="mine", test_rows=100)]).scores
     assert mine.notes[-1].startswith("one standard error of the test part: 0.050")
     (jira,) = summarize([made("CE", 0, 0.9, noise="heuristic", data="jira_defects_dev")]).scores
     assert jira.notes[-1].endswith("19,176 rows; F1 rests on the rows of its class alone, and moves more")
@@ -786,20 +785,19 @@ def test_columns_of_one_method_with_different_settings_are_told():
 
 
 def test_a_new_setting_that_fails_is_not_hidden_by_old_rows():
-    failed = {k: v for k, v in made("mine", 0, 0, params={"a": 2}).items() if not k.startswith(("test", "average"))}
-    rows = [made("mine", seed, 0.9, params={"a": 1}) for seed in range(3)] + [{**failed, "error": "gone"}]
+    failed = failed_row("mine", 0, 0, params={"a": 2})
+    rows = [made("mine", seed, 0.9, params={"a": 1}) for seed in range(3)] + [failed]
     (table,) = summarize([*rows, made("CE", 0, 0.5)]).scores
     assert table.rows == [["CE", "0.500"], ["mine", "failed"]]
     assert table.notes[0] == "mine, sym40: gone"
-    again = made("MOIT", 0, 0.9), {**failed, "method": "MOIT", "recipe": 2, "error": "gone"}
+    again = made("MOIT", 0, 0.9), {**failed, "method": "MOIT", "recipe": 2}
     assert summarize(again).scores[0].rows == [["MOIT", "failed"]]
 
 
 def test_a_failure_does_not_hide_what_was_measured():
     rows = [made("mine", 0, 0.5), {**made("mine", 0, 0.0), "error": "gone"}]
     assert summarize(rows).scores[0].rows == [["mine", "0.500"]]
-    failed = {k: v for k, v in made("mine", 0, 0).items() if k in ("data", "rows", "noise", "method", "seed", "params")}
-    (table,) = summarize([{**failed, "error": "gone"}, made("CE", 0, 0.4)]).scores
+    (table,) = summarize([failed_row("mine", 0, 0), made("CE", 0, 0.4)]).scores
     assert table.rows == [["CE", "0.400"], ["mine", "failed"]]
     assert table.notes[0] == "mine, sym40: gone"
 
@@ -857,13 +855,13 @@ def test_tables_and_pictures_of_what_was_asked_for(tmp_path, capsys):
     assert not [word for word in ("LR", "cifar10", "sym20", "0.500") if word in out.partition("drawn:")[0]]
     assert [path.name for path in pictures.iterdir()] == ["digits.png"]
     assert main([*command, "--data", "cifar10_feats", "--methods", "LR"]) == 2
-    assert "no stored row has method LR; of what was asked for there is CE." in capsys.readouterr().err
+    assert "No stored row has method LR; of the other choices the rows have CE." in capsys.readouterr().err
 
 
-def test_suspects_that_could_not_be_measured_fail_the_command(tmp_path, monkeypatch, capsys):
+def test_detection_that_could_not_be_measured_fails_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(ENTRIES, "LR", Entry(lambda: Scored(np.inf), 0.1))
     assert main(["compare", "smoke", "--results", str(tmp_path / "rows.jsonl"), "--methods", "LR"]) == 1
-    assert "suspects not measured: ValueError: noise_scores must be finite" in capsys.readouterr().out
+    assert "detection not measured: ValueError: noise_scores must be finite" in capsys.readouterr().out
 
 
 def test_ci_runs_the_smoke_suite_before_the_tests():
@@ -885,7 +883,10 @@ def test_command_says_that_a_run_failed(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--methods", "SVM"], "unknown method 'SVM'"), (["--table"], "has no rows; run the suite without --table first")],
+    [
+        (["--methods", "SVM"], "method 'SVM' is unknown"),
+        (["--table"], "has no rows; run the suite without --table first"),
+    ],
 )
 def test_command_refuses_in_one_line(options, message, tmp_path, capsys):
     assert main(["compare", "smoke", "--results", str(tmp_path / "rows.jsonl"), *options]) == 2
@@ -908,17 +909,17 @@ def test_the_smoke_suite(tmp_path):
     assert not {name: row["error"] for name, row in rows.items() if "error" in row}
     assert set(rows) == set(ENTRIES)
     for name, row in rows.items():
-        assert row["true_rate"] == pytest.approx(0.4, abs=0.001)
-        assert row["average_precision"] > 0.5, name
+        assert row["measures"]["true_rate"] == pytest.approx(0.4, abs=0.001)
+        assert row["measures"]["average_precision"] > 0.5, name
     for name in ("ELR", "MOIT", "MOIT+", "DivideMix", "SANM(ELR)"):
-        assert rows[name]["test_accuracy"] > rows["CE"]["test_accuracy"] + 0.1, name
+        assert rows[name]["measures"]["test_accuracy"] > rows["CE"]["measures"]["test_accuracy"] + 0.1, name
 
 
 @pytest.mark.slow
 def test_without_fork(run, monkeypatch):
     monkeypatch.setattr(runs, "start_method", lambda device="cpu": "spawn")
     (row,) = run(["LR"], seeds=1)
-    assert row["test_accuracy"] > 0.9
+    assert row["measures"]["test_accuracy"] > 0.9
 
 
 def test_one_thing_alone_is_a_list_of_one():
@@ -930,176 +931,3 @@ def test_one_thing_alone_is_a_list_of_one():
     forest = RandomForestClassifier(3)  # has a length, and can be iterated over
     (row,) = run_comparison(forest, noise="sym40", seeds=1, verbose=0)
     assert (row["method"], row["params"]["n_estimators"]) == ("RandomForestClassifier", 3)
-
-
-# --- the speed suite: python -m benchmarks ----------------------------------------------------------------------------
-
-
-def test_costs_are_ratios_without_a_target():
-    rounds = iter([1.0, 1.0, 1.0, 2.0, 4.0])  # two calls beforehand
-
-    def dearer():
-        return 3 * now[0]
-
-    def base():
-        now[0] = next(rounds)
-        return now[0]
-
-    now = [0.0]
-    ratios = harness.costs("case", ("base", base), {"half": lambda: 0.5 * now[0], "dearer": dearer}, rounds=1)
-    assert [ratio.sides for ratio in ratios] == ["half / base", "dearer / base"]
-    assert [ratio.median for ratio in ratios] == [0.5, 3.0]
-    record = ratios[1].record()
-    assert (record["target"], record["verdict"], record["seconds"]) == (None, None, {"base": 1.0, "dearer": 3.0})
-    assert not ratios[1].regressed
-
-
-def test_a_shaky_base_is_noisy_and_targets_are_kept():
-    seconds = iter([1.0, 1.0, 1.0, 2.0, 1.0])
-    ratio = harness.compare(
-        "case", ("base", lambda: next(seconds)), ("other", lambda: 2.0), overhead=1.5, rounds=3, budget=9
-    )
-    assert (ratio.sides, ratio.target, ratio.at_least) == ("other / base", 1.5, False)
-    assert list(ratio.values) == [2.0, 1.0, 2.0]
-    assert ratio.verdict == "noisy"
-    speedup = harness.compare("case", ("base", lambda: 6.0), ("other", lambda: 2.0), speedup=4, rounds=3)
-    assert (speedup.sides, speedup.median, speedup.verdict) == ("base / other", 3.0, "missed")
-
-
-def test_what_a_method_does_between_epochs_is_part_of_its_epoch(monkeypatch):
-    x, _, y = groups(120, 8)
-    estimator = classifier(MOITClassifier, seeded(PlainMLP, 8, 8), max_epochs=2, augment="strong", correction_start=0)
-    detect, seconds = MOITObjective.detect, 0.3
-
-    def slow(self, model, batches):
-        end = time.process_time() + seconds
-        while time.process_time() < end:
-            pass
-        detect(self, model, batches)
-
-    monkeypatch.setattr(MOITObjective, "detect", slow)
-    assert 2 * seconds <= epochs_of(estimator, x, y)() < 3 * seconds  # the vote after the last epoch is not of one
-    assert seconds <= epochs_of(estimator, x, y, last=True)() < 2 * seconds
-
-
-def test_the_epochs_that_are_timed_are_in_full_force():
-    x, true, y = groups(600, 12)
-    assert (y != true).mean() == pytest.approx(0.4)
-    module = bare_loop(seeded(PlainMLP, 12, 32), x, true, epochs=20)
-    fitted = {name: estimator.fit(x, y) for name, estimator in methods(module).items()}
-    criteria = {name: getattr(estimator, "estimator_", estimator).net_.criterion_ for name, estimator in fitted.items()}
-    assert criteria["Co-teaching"].keep == pytest.approx(0.6)
-    moit = criteria["MOIT"]
-    assert moit.epoch == 1 >= max(moit.memory_start, moit.correction_start)
-    assert moit.bank.filled == len(moit.bank.z) > 0
-    assert not moit.clean.all()
-    divided = criteria["DivideMix"]
-    assert divided.epoch == 1 >= divided.warmup
-    assert divided.divided == [True, True]
-    assert 0 < fitted["DivideMix"].clean_mask_.mean() < 1
-    assert criteria["SANM(cross-entropy)"].epoch == 1
-    assert (criteria["SANM(cross-entropy)"].ratio > 0).all()  # every row was masked
-    second = fitted["MOIT+, second stage"].net_
-    assert len(second.history) == 1
-    assert second.criterion_ is not fitted["MOIT"].net_.criterion_
-    assert type(second.criterion_).__name__ == "FinetuneObjective"
-    for estimator in fitted.values():
-        params = getattr(estimator, "estimator", estimator).get_params()
-        assert (params["batch_size"], params["lr"], params["precision"]) == (128, 0.02, "float32")
-
-
-def test_every_method_that_trains_has_its_epoch_timed():
-    timed = {type(estimator).__name__ for estimator in methods(PlainMLP(4, 4)).values()}
-    trains = {
-        name
-        for name in robustlabels.__all__
-        if isinstance(getattr(robustlabels, name), type)
-        and issubclass(getattr(robustlabels, name), BaseNoisyLabelClassifier)
-    }
-    assert timed == trains | {"SANMClassifier"}
-
-
-@pytest.mark.parametrize("power", [0.5, 1, 2, 3])
-def test_slopes_of_known_powers(power):
-    sizes = [100, 400, 1_600, 64_000]
-    assert scaling.slope(sizes, [0.003 * size**power for size in sizes]) == pytest.approx(power)
-    shaken = [0.003 * size**power * shake for size, shake in zip(sizes, (1.1, 0.9, 0.95, 1.05), strict=True)]
-    assert scaling.slope(sizes, shaken) == pytest.approx(power, abs=0.05)
-
-
-def points_of(task, axis, seconds):
-    """A stored line for every size along an axis."""
-    its = scaling.TASKS[task]
-    return [
-        {"scaling": {"task": task, **its.base, axis: size}, "seconds": s, "extra_mib": size / 1000}
-        for size, s in zip(its.axes[axis], seconds, strict=True)
-    ]
-
-
-def test_curves_are_read_off_the_lines():
-    sizes = scaling.TASKS["vote"].axes["n"]
-    linear, square = points_of("vote", "n", sizes), points_of("vote", "n", [1e-6 * n**2 for n in sizes])
-    (vote,) = scaling.curves([*linear, {"ratios": []}, *square])  # measured again: the later lines count
-    assert (vote.task, vote.axis, vote.sizes) == ("vote", "n", list(sizes))
-    assert vote.slope == pytest.approx(2)
-    assert not vote.steeper
-    assert vote.extra_mib[-1] == sizes[-1] / 1000
-    (half,) = scaling.curves(square[:2])
-    assert half.sizes == list(sizes[:2])
-    assert scaling.curves(square[:1]) == []  # no slope
-    flat = points_of("mixture", "n", [1.0, 1.0, 1.0, 10**1.2])
-    (mixture,) = scaling.curves(flat)
-    assert mixture.slope == pytest.approx(0.36)
-    assert mixture.last_slope == pytest.approx(1.2)
-    assert mixture.steeper
-    assert "expected at most 1   STEEPER" in scaling.describe(mixture)
-    assert "STEEPER" not in scaling.describe(vote)
-
-
-def test_the_base_is_on_every_curve_and_measured_once():
-    for name, task in scaling.TASKS.items():
-        found = list(task.sizes())
-        assert len(found) == sum(map(len, task.axes.values())) - len(task.axes) + 1, name
-        assert set(task.axes) == set(task.slopes), name
-        assert all(task.base[axis] in along for axis, along in task.axes.items()), name
-    assert {name for name, _ in scaling.STYLES.items()} == set(scaling.TASKS)
-
-
-def test_a_point_is_measured_in_a_process_of_its_own():
-    n, n_classes = 160_000, 40
-    result = scaling.isolated("elr-state", {"n": n, "K": n_classes})
-    table = 4 * n * n_classes / 2**20
-    assert table - 1 < result["extra_mib"] < 2 * table  # one row of targets a sample, and little else
-    assert result["seconds"] > 0
-    assert result["calls"] >= 2
-    with pytest.raises(RuntimeError, match=r"vote at \{'n': 1\} failed:(.|\n)*Error"):
-        scaling.isolated("vote", {"n": 1})
-
-
-def test_scaling_appends_what_is_not_there(monkeypatch, tmp_path, capsys):
-    made = []
-
-    def isolated(name, sizes):
-        made.append((name, sizes))
-        return {"seconds": 2e-9 * sizes["n"], "calls": 2, "extra_mib": 1.0}
-
-    monkeypatch.setattr(scaling, "isolated", isolated)
-    monkeypatch.setattr(harness, "pin", lambda: None)  # it is of the whole process
-    path = tmp_path / "scaling.jsonl"
-    command = ["--task", "mixture", "--results", str(path)]
-    scaling.main(command)
-    assert made == [("mixture", {"n": n}) for n in scaling.TASKS["mixture"].axes["n"]]
-    first = read_rows(path)
-    assert first[0]["scaling"] == {"task": "mixture", "n": 10_000}
-    assert {"python", "torch", "robustlabels"} <= set(first[0]["versions"])
-    assert "cpu" in first[0]["machine"]
-    assert "slope  1.00" in capsys.readouterr().out
-    path.write_text("".join(json.dumps(row) + "\n" for row in first[1:]))
-    scaling.main(command)  # one is missing
-    assert made[len(first) :] == [("mixture", {"n": 10_000})]
-    scaling.main([*command, "--again"])
-    assert len(read_rows(path)) == 2 * len(first)
-    before = len(made)
-    scaling.main([*command, "--table", "--plot", str(tmp_path / "new" / "scaling.png")])
-    assert len(made) == before
-    assert (tmp_path / "new" / "scaling.png").read_bytes().startswith(b"\x89PNG")

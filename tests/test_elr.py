@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from benchmarks import robustness
 from robustlabels import CrossEntropyClassifier, ELRClassifier, ELRPlusClassifier, load
+from robustlabels.comparison import Split
 from robustlabels.maths.functional import sigmoid_rampup, update_average
 from robustlabels.methods import elr
 from robustlabels.methods.elr import (
@@ -572,7 +572,7 @@ def gaussian_mixture(seed, n, d, n_classes, norm):
     means *= norm / np.linalg.norm(means, axis=1, keepdims=True)
     true, y_test = rng.integers(n_classes, size=n), rng.integers(n_classes, size=4000)
     X, X_test = ((means[y] + rng.normal(size=(len(y), d))).astype(np.float32) for y in (true, y_test))
-    return robustness.Split(X, SymmetricNoise(0.4, random_state=seed).flip(true), true, X_test, y_test)
+    return Split(X, SymmetricNoise(0.4, random_state=seed).flip(true), true, X_test, y_test)
 
 
 class ReluNet(nn.Sequential):

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from benchmarks import moit_quality
 from robustlabels import CrossEntropyClassifier, MOITClassifier, MOITPlusClassifier
 from robustlabels.augment import GaussianNoise
+from robustlabels.comparison import PROBLEMS
 from robustlabels.maths.functional import most_votes, nearest_neighbors, two_pass_votes
 from robustlabels.methods import moit
 from robustlabels.methods.moit import (
@@ -551,22 +551,11 @@ def test_digits_over_seeds():
     """Defaults, 40 % symmetric noise: twenty points over cross-entropy, and balanced flags of which .95 are right."""
     gains, precisions = [], []
     for seed in range(5):
-        problem = moit_quality.digits(seed)
-        plain = CrossEntropyClassifier(random_state=seed, device="cpu").fit(problem.X, problem.y)
-        clf = MOITClassifier(random_state=seed, device="cpu").fit(problem.X, problem.y)
-        gains.append(clf.score(problem.X_test, problem.y_test) - plain.score(problem.X_test, problem.y_test))
-        precisions.append((~problem.wrong[clf.clean_mask_]).mean())
+        split = PROBLEMS["digits"].split("sym40", seed)
+        plain = CrossEntropyClassifier(random_state=seed, device="cpu").fit(split.X, split.given)
+        clf = MOITClassifier(random_state=seed, device="cpu").fit(split.X, split.given)
+        gains.append(clf.score(split.X_test, split.y_test) - plain.score(split.X_test, split.y_test))
+        precisions.append((split.given == split.true)[clf.clean_mask_].mean())
     assert np.mean(gains) >= 0.2
     assert np.mean(precisions) >= 0.95
     assert min(precisions) >= 0.93
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("data_home")
-def test_news_with_human_labels():
-    problem = moit_quality.noisyag_news(0)
-    figures = {name: make() for name, make in moit_quality.methods(problem, 0) if name not in ("ELR", "CE", "MOIT+")}
-    linear = figures["logistic regression"]
-    dropped = next(value for name, value in figures.items() if name.startswith("k-NN"))
-    assert figures["MOIT"]["accuracy"] >= linear["accuracy"] + 0.02
-    assert figures["MOIT"]["accuracy"] >= dropped["accuracy"]

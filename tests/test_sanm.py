@@ -21,7 +21,6 @@ from sklearn.utils.estimator_checks import check_estimator
 from torch import nn
 
 import robustlabels
-from benchmarks.sanm import nine_steps
 from robustlabels import (
     CoTeachingClassifier,
     CrossEntropyClassifier,
@@ -259,6 +258,48 @@ def test_oracle_13_the_operator_is_outside_autograd():
 
 
 # --- the nine steps, one image at a time ------------------------------------------------------------------------------
+
+
+def stretched(a: np.ndarray, m: int) -> np.ndarray:
+    """The rows of an array, linearly interpolated to m of them between half-pixel centers."""
+    n = len(a)
+    place = ((np.arange(m) + 0.5) * (n / m) - 0.5).clip(0, n - 1)
+    low = place.astype(int)
+    share = (place - low).astype(np.float32)[:, None]
+    return a[low] * (1 - share) + a[np.minimum(low + 1, n - 1)] * share
+
+
+def nine_steps(
+    x: torch.Tensor,
+    look: torch.Tensor,
+    quality: torch.Tensor,
+    target: torch.Tensor,
+    u: torch.Tensor,
+    ratios: tuple[float, float, float],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The authors' function on a batch, by a loop over images; ``u`` (b, 2 + 2c) is their stream of random numbers."""
+    lo, hi, gamma = ratios
+    x_max, x_min, targets = x.clone(), x.clone(), target.clone()
+    b, c, h, w = x.shape
+    for i in range(b):
+        draws = iter(u[i].tolist())
+        energy = look[i].square().sum(0)  # step 1
+        energy = energy / energy.norm()
+        a = stretched(stretched(energy.numpy(), h).T, w).T  # step 2
+        a = (255 * ((a - a.min()) / (a.max() - a.min() + 1e-12))).astype(np.uint8)  # step 3
+        places = [np.unravel_index(a.argmax(), a.shape), np.unravel_index(a.argmin(), a.shape)]  # step 4
+        rho = lo + (hi - lo) * next(draws) + gamma * (1 - quality[i].item())  # step 5
+        k = target[i].argmax().item()  # step 6
+        for j in range(target.shape[1]):
+            targets[i, j] += -rho if j == k else rho / (target.shape[1] - 1)
+        area, aspect = 0.5 * rho * h * w, 0.8 + (1.25 - 0.8) * next(draws)  # step 7
+        hh, ww = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        hh, ww = min(max(hh, 1), h - 1), min(max(ww, 1), w - 1)  # the code tries again instead; never needed at 32x32
+        for view, (row, column) in zip((x_max, x_min), places, strict=True):
+            row, column = min(row, h - hh), min(column, w - ww)  # step 8
+            for channel in range(c):  # step 9
+                view[i, channel, row : row + hh, column : column + ww] = next(draws)
+    return x_max, x_min, targets
 
 
 @given(

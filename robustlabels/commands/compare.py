@@ -1,4 +1,4 @@
-"""``robustlabels compare``: suites, and the command's arguments."""
+"""Command line of the comparison: ``robustlabels compare``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def register(commands: Any) -> None:
         help="compare methods on data with known wrong labels",
         description="Run methods x data x noise x seeds, a line of JSON a run, and print means over seeds.",
         epilog=f"suites:\n{suites}\n\n{methods}\n\nThe suite for a GPU, CIFAR-10 at full size, is "
-        "benchmarks/cifar10.py of the source.",
+        "benchmarks/studies/cifar10.py of the source.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.set_defaults(run=_command)
@@ -41,16 +41,16 @@ def register(commands: Any) -> None:
     )
     command.add_argument("--seeds", nargs="+", type=int, metavar="N", help="only these")
     command.add_argument(
-        "--results", metavar="FILE", type=Path, help="go on from and append to (default: comparison-SUITE.jsonl)"
+        "--results", metavar="FILE", type=Path, help="append to and resume from (default: comparison-SUITE.jsonl)"
     )
-    command.add_argument("--jobs", metavar="N", type=int, default=1, help="runs at a time (default: 1)")
+    command.add_argument("--jobs", metavar="N", type=int, default=1, help="runs at the same time (default: 1)")
     command.add_argument("--device", default="cpu", help="default: cpu, one thread a run")
     command.add_argument("--plot", metavar="FOLDER", type=Path, help="also draw the results")
-    command.add_argument("--table", action="store_true", help="run nothing, print what is stored of it")
+    command.add_argument("--table", action="store_true", help="run nothing, print the stored results")
 
 
 def _command(args: argparse.Namespace) -> int:
-    """``robustlabels compare``: 1 if a run failed, or its suspects could not be measured, else 0."""
+    """Run the command; return 1 if a run failed or its detection could not be measured, else 0."""
     suite = SUITES[args.suite]
     results = args.results or Path(f"comparison-{args.suite}.jsonl")
     if args.table:
@@ -75,12 +75,12 @@ def _command(args: argparse.Namespace) -> int:
 
 
 def _only(rows: list[Row], wanted: dict[str, list[Any] | None]) -> list[Row]:
-    """Rows of the data, methods, noise and seeds that were asked for; None asks for all."""
+    """Return the rows of the given data, methods, noise and seeds; None stands for all."""
     for name, its in wanted.items():
         there = list(dict.fromkeys(row[name] for row in rows))
         if lost := [it for it in its or () if it not in there]:
             raise ValueError(
-                f"no stored row has {name} {', '.join(map(str, lost))}; of what was asked for there is "
+                f"No stored row has {name} {', '.join(map(str, lost))}; of the other choices the rows have "
                 f"{', '.join(map(str, there))}."
             )
         rows = [row for row in rows if its is None or row[name] in its]

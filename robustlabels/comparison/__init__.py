@@ -1,18 +1,18 @@
-"""The published comparison, and yours: methods x data x noise x seeds, one row of results a run.
+"""Comparison of methods, the published one or your own: methods x data x noise x seeds, one row per run.
 
 ::
 
     robustlabels compare smoke                      # one data set, every method, a few minutes
-    robustlabels compare core --results core.jsonl  # goes on where it was stopped
+    robustlabels compare core --results core.jsonl  # resumes where it was stopped
     robustlabels compare core --results core.jsonl --table
 
-A seed fixes split, noise and network; where a set has its own rows and labels it varies the network only. Every method
-runs with one setting on every row: its default, but for the two named "views", which show what augmentation alone
-brings. Where a problem says so, all of them share another network and number of epochs. Accuracy is on right labels at
-the *last* epoch, since nobody without right labels can choose another; the best epoch stands beside it for reference.
-Results are lines of JSON, one a run, written as soon as the run is done; a run that is there already is not repeated.
+A seed fixes split, noise and network; on a set with fixed rows and labels it varies the network only. Every method
+runs with the same settings everywhere: its defaults, except for the two named "views", which show what augmentation
+alone brings. Some problems give all methods another network and number of epochs. Accuracy is measured on right labels
+at the *last* epoch, because nobody without right labels can choose another one; the best epoch stands beside it for
+reference. Results are lines of JSON, one per run, written as soon as the run is done. A stored run is not repeated.
 
-To compare a method of your own, pass any scikit-learn classifier:
+To compare your own method, pass any scikit-learn classifier:
 
 >>> from sklearn.neighbors import KNeighborsClassifier
 >>> from robustlabels.comparison import run_comparison, summarize
@@ -29,7 +29,18 @@ from robustlabels.comparison.measuring import detection, measure, out_of_fold
 from robustlabels.comparison.problems import INJECTED, PROBLEMS, Problem, Split, make_split, relabeled
 from robustlabels.comparison.processes import isolated, peak_mib
 from robustlabels.comparison.runs import describe, run_comparison
-from robustlabels.comparison.storage import ELSEWHERE, Row, append_row, defaults, environment, find, read_rows, settings
+from robustlabels.comparison.storage import (
+    ELSEWHERE,
+    Row,
+    append_row,
+    defaults,
+    environment,
+    find,
+    make_row,
+    measured,
+    read_rows,
+    settings,
+)
 from robustlabels.comparison.suites import CORE, SUITES, Suite
 from robustlabels.comparison.tables import (
     MEASURES,
@@ -71,9 +82,11 @@ __all__ = [
     "environment",
     "find",
     "isolated",
+    "make_row",
     "make_split",
     "mean_sd",
     "measure",
+    "measured",
     "out_of_fold",
     "peak_mib",
     "plot",

@@ -1,4 +1,4 @@
-"""What is compared, by name: the package's methods, recipes made of them, and two classifiers of scikit-learn."""
+"""Entries of the comparison: the package's methods, combinations of them, and two scikit-learn classifiers."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from robustlabels.methods import (
 
 
 class CleanlabClassifier(ClassifierMixin, BaseEstimator):
-    """cleanlab's own ``CleanLearning`` around a classifier: out-of-fold issues, and a fit on the other rows.
+    """Wrapper of cleanlab's ``CleanLearning``: find label issues out of fold, and fit on the other rows.
 
     Parameters
     ----------
     estimator : classifier
-        Fitted once a fold, and once on the rows without an issue.
+        It is fitted once per fold, and once on the rows without an issue.
     random_state : int or None, default=None
-        Of the folds.
+        Seed of the folds.
 
     Attributes
     ----------
     noise_scores_, noise_mask_, noise_rate_
-        One minus cleanlab's label quality; its issues; their share.
+        One minus cleanlab's label quality; its label issues; their share.
     """
 
     def __init__(self, estimator: Any, random_state: int | None = None) -> None:
@@ -77,7 +77,7 @@ class CleanlabClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Most probable class.
+        """Predict the most probable class.
 
         Parameters
         ----------
@@ -104,21 +104,22 @@ def _gradient_boosting() -> Any:
 
 
 class Entry(NamedTuple):
-    """An estimator of the comparison.
+    """Estimator of the comparison.
 
     Attributes
     ----------
     make : callable
-        Returns a new one, with its defaults.
+        Returns a new estimator with its defaults.
     cost : float
-        Time over cross-entropy's on 1,000 rows of a table, about; only for the estimate before a suite starts.
+        Approximate time as a multiple of cross-entropy's on 1,000 rows of a table. It serves only the estimate before
+        a suite starts.
     large : float or None
-        The same on 10,000 rows; None for no other.
+        The same on 10,000 rows; None if it does not differ.
     recipe : int
-        Raised whenever a rule behind "auto" or the code of the method changes what it computes: stored rows of an older
-        one are run again, and are not averaged with newer ones.
+        Version number, raised whenever a rule behind "auto" or the code of the method changes its results. Stored rows
+        of an older recipe are run again, and are not averaged with newer ones.
     note : str
-        What a reader of the tables has to know of it.
+        A note for readers of the tables.
     """
 
     make: Callable[[], Any]
@@ -128,7 +129,7 @@ class Entry(NamedTuple):
     note: str = ""
 
     def times(self, rows: int) -> float:
-        """Time over cross-entropy's: a power of the rows between 1,000 and 10,000, and no more beyond them.
+        """Return the time as a multiple of cross-entropy's: a power of the rows from 1,000 to 10,000, constant outside.
 
         Examples
         --------
@@ -145,7 +146,7 @@ def _confident_learning() -> Any:
     return NoiseAwareClassifier(CrossEntropyClassifier(), ConfidentLearningNoiseDetector(CrossEntropyClassifier()))
 
 
-VIEWS = 'not at its defaults but with augment="strong", as MOIT has it: what augmentation alone brings'
+VIEWS = 'with augment="strong", as MOIT has it, instead of its default: what augmentation alone brings'
 
 _STRONG_VIEWS = {"CE": CrossEntropyClassifier, "GCE": GCEClassifier}
 
@@ -163,7 +164,7 @@ _COMBINED: dict[str, Entry] = {
 
 
 def _entries() -> dict[str, Entry]:
-    """The baselines first, as the tables show them, then the other methods, then what is combined."""
+    """Return the baselines first, in the order of the tables, then the other methods, then combinations."""
     baselines = ("CE", "GCE", "SCE", "Co-teaching")
     entries: dict[str, Entry] = {}
     for name in (*baselines, *(name for name in METHODS if name not in baselines)):
@@ -176,7 +177,8 @@ def _entries() -> dict[str, Entry]:
 
 
 ENTRIES = _entries()
-"""Methods by name, every one at its defaults but two: "CE + views" and "GCE + views" are cross-entropy and GCE with
-``augment="strong"``, and show what augmentation alone brings; where rows have no views they are "CE" and "GCE" again.
-"SANM(ELR)" is SANM around ELR, "IR(CE)" Influential Rank after cross-entropy, "CL + CE" confident learning's filter
-before it, "cleanlab + CE" cleanlab's own, "LR" and "GB" logistic regression and gradient boosting."""
+"""Methods by name, all but two at their defaults: "CE + views" and "GCE + views" are cross-entropy and GCE with
+``augment="strong"``, and show what augmentation alone brings; on rows without views they equal "CE" and "GCE".
+"SANM(ELR)" is SANM around ELR, "IR(CE)" is Influential Rank after cross-entropy, "CL + CE" is cross-entropy on the rows
+that confident learning keeps, "cleanlab + CE" the same with cleanlab, and "LR" and "GB" are logistic regression and
+gradient boosting."""

@@ -1,4 +1,4 @@
-"""One run: fit on the given labels, compare with the right ones."""
+"""Measure one run: fit on the given labels, and compare with the right ones."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ def measure(estimator: Any, split: Split, *, curve: bool = False) -> Row:
     Parameters
     ----------
     estimator : classifier
-        One without ``noise_scores_`` after its fit is scored out of fold, if it has ``predict_proba``. Its
-        ``noise_mask_`` and ``noise_rate_`` may be missing.
+        If it has no ``noise_scores_`` after ``fit`` but has ``predict_proba``, its rows are scored out of fold.
+        ``noise_mask_`` and ``noise_rate_`` are optional.
     split : Split
     curve : bool, default=False
-        Also measure test accuracy after every epoch, outside the time, where the training lets itself be watched.
+        Whether to measure test accuracy after every epoch too, if the classifier trains a network of the package. The
+        time that this takes is not counted.
 
     Returns
     -------
@@ -35,14 +36,14 @@ def measure(estimator: Any, split: Split, *, curve: bool = False) -> Row:
         ``test_accuracy`` and ``test_f1`` (of the second class where there are two, else the mean over classes) at the
         last epoch, ``test_rows``, ``fitted_labels`` (accuracy on the given training labels), ``estimated_rate`` and
         ``mean_score`` (two estimates of the noise rate), ``true_rate``, ``seconds`` and ``cpu_seconds`` of fit and
-        scores together; where some label is wrong what :func:`~robustlabels.comparison.detection` returns; with a curve
-        ``best_test_accuracy``, ``best_epoch`` and ``epochs``, of the last stage. What goes wrong with the scores costs
-        only what is measured of them: then ``no_detection`` says why.
+        scores together; if some label is wrong, what :func:`~robustlabels.comparison.detection` returns; with a curve
+        ``best_test_accuracy``, ``best_epoch`` and ``epochs``, of the last stage. An error of the scores loses only
+        their measures: ``no_detection`` then says what happened.
     """
     watch = _watch(estimator, split) if curve else None
     start, cpu_start = time.perf_counter(), time.process_time()
     estimator.fit(split.X, split.given)
-    found = _suspects(estimator, split)
+    found = _scores_and_mask(estimator, split)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     if watch is not None:
         seconds, cpu_seconds = seconds - watch.seconds, cpu_seconds - watch.cpu_seconds
@@ -62,36 +63,37 @@ def measure(estimator: Any, split: Split, *, curve: bool = False) -> Row:
     history = getattr(_network(estimator), "history", None) if watch is not None else None
     if history is not None and len(history):
         accuracy = history[:, "test_acc"]
-        accuracy[-1] = result["test_accuracy"]  # of what predicts: a method may work on it after the last epoch
+        # The classifier may change its network after the last epoch, so the curve ends with what predicts.
+        accuracy[-1] = result["test_accuracy"]
         result["best_test_accuracy"] = max(accuracy)
         result["best_epoch"] = 1 + int(np.argmax(accuracy))
         result["epochs"] = len(accuracy)
     return result
 
 
-def _suspects(estimator: Any, split: Split) -> tuple[NDArray[Any], NDArray[Any] | None] | Row:
-    """Scores and mask; or, where it has none, what is to be said of that."""
+def _scores_and_mask(estimator: Any, split: Split) -> tuple[NDArray[Any], NDArray[Any] | None] | Row:
+    """Return noise scores and mask; or, without scores, a dict that says why."""
     try:
         if hasattr(estimator, "noise_scores_"):
             mask = getattr(estimator, "noise_mask_", None)
             return np.asarray(estimator.noise_scores_), None if mask is None else np.asarray(mask)
         return out_of_fold(estimator, split.X, split.given) if hasattr(estimator, "predict_proba") else {}
-    except Exception as error:  # the fit is done: its accuracy is not to be lost
+    except Exception as error:  # the fit is done, and its accuracy should be stored
         return {"no_detection": f"{type(error).__name__}: {error}"}
 
 
 def _scored(estimator: Any, scores: NDArray[Any], mask: NDArray[Any] | None, split: Split) -> Row:
-    """What scores and mask say, with the rate that they estimate."""
+    """Return the measures of scores and mask, with the noise rate that they estimate."""
     try:
         rate = getattr(estimator, "noise_rate_", None if mask is None else mask.mean())
         result = {} if rate is None else {"estimated_rate": float(rate)}
         return {**result, "mean_score": float(scores.mean()), **detection(scores, mask, split)}
-    except Exception as error:  # scores of a method of one's own may be anything
+    except Exception as error:  # the scores of a user's method may be anything
         return {"no_detection": f"{type(error).__name__}: {error}"}
 
 
 def _watch(estimator: Any, split: Split) -> AccuracyCurve | None:
-    """A callback in the network that predicts in the end, where there is one."""
+    """Put a callback into the network that predicts in the end; return None if there is no network of the package."""
     part, path = estimator, ""
     while not isinstance(part, BaseNoisyLabelClassifier):
         part, path = getattr(part, "estimator", None), f"{path}estimator__"
@@ -105,14 +107,14 @@ def _watch(estimator: Any, split: Split) -> AccuracyCurve | None:
 
 
 def _network(estimator: Any) -> Any:
-    """The net that predicts, inside whatever is around it."""
+    """Return the net that predicts, inside all wrappers, or None."""
     while estimator is not None and not hasattr(estimator, "net_"):
         estimator = getattr(estimator, "estimator_", None)
     return getattr(estimator, "net_", None)
 
 
 def out_of_fold(estimator: Any, X: Any, y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Scores of a classifier that has none: 1 - p(given label) by 5-fold cross-validation, and where it disagrees.
+    """Score the rows of any classifier: one minus the probability of the given label out of fold.
 
     Parameters
     ----------
@@ -132,7 +134,7 @@ def out_of_fold(estimator: Any, X: Any, y: NDArray[Any]) -> tuple[NDArray[Any], 
 
 
 def detection(scores: NDArray[Any], mask: NDArray[Any] | None, split: Split) -> Row:
-    """How well the wrong labels were found; nothing where every label is right.
+    """Return how well the wrong labels were found; an empty dict if every label is right.
 
     Parameters
     ----------
@@ -143,8 +145,8 @@ def detection(scores: NDArray[Any], mask: NDArray[Any] | None, split: Split) -> 
     Returns
     -------
     dict
-        ``average_precision`` and ``roc_auc`` of the scores, ``precision`` and ``recall`` of the mask, where there is
-        one. Where every label is wrong, ``no_detection`` instead, which says so.
+        ``average_precision`` and ``roc_auc`` of the scores, and ``precision`` and ``recall`` of the mask unless it is
+        None. If every label is wrong, ``no_detection`` instead, which says so.
     """
     wrong = split.given != split.true
     if not wrong.any():

@@ -30,7 +30,7 @@ from robustlabels.training.inputs import checksum
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Training rows with the labels they are given and the right ones, and test rows with right labels.
+    """Training rows with given and right labels, and test rows with right labels.
 
     Parameters
     ----------
@@ -50,18 +50,18 @@ _SIMULATED = re.compile(r"(sym|pair|idn)(\d\d)")
 
 
 def relabeled(y: NDArray[Any], noise: str | LabelNoise, seed: int, X: Any = None) -> NDArray[Any]:
-    """Labels made wrong.
+    """Return labels of which some were made wrong.
 
     Parameters
     ----------
     y : ndarray of shape (n_samples,)
-        The right ones.
+        The right labels.
     noise : str or LabelNoise
-        "clean"; "sym40", "pair20", …: so many per cent wrong, exactly, and none drawn that stays right; "idn40":
-        so many on average, depending on the features; or a simulator, whose ``random_state`` is replaced by `seed`.
+        "clean"; "sym40", "pair20", …: exactly that percentage of the labels is wrong; "idn40": that percentage on
+        average, depending on the features; or a simulator, whose ``random_state`` is replaced by `seed`.
     seed : int
     X : ndarray of shape (n_samples, ...), default=None
-        Features, for noise that depends on them; columns of a table are standardized first.
+        Features, for noise that depends on them. The columns of a table are standardized first.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def relabeled(y: NDArray[Any], noise: str | LabelNoise, seed: int, X: Any = None
         kinds = {"sym": SymmetricNoise, "pair": PairNoise, "idn": InstanceDependentNoise}
         simulator = kinds[found[1]](int(found[2]) / 100, random_state=seed)
     else:
-        raise ValueError(f"noise must be 'clean', 'sym40', 'pair40', 'idn40' or a simulator, got {noise!r}.")
+        raise ValueError(f"noise must be like 'clean', 'sym40', 'pair40' or 'idn40', or a simulator, got {noise!r}.")
     if X is not None and X.ndim == 2:
         spread = X.std(0)
         X = (X - X.mean(0)) / np.where(spread > 0, spread, 1)
@@ -91,23 +91,23 @@ def relabeled(y: NDArray[Any], noise: str | LabelNoise, seed: int, X: Any = None
 
 
 def is_known(y: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which labels are there: numbers below zero stand for none, names are always labels."""
+    """Return a mask of the known labels: numbers below zero mark unknown ones, and names are always known."""
     return y >= 0 if y.dtype.kind in "iuf" else np.ones(len(y), dtype=bool)
 
 
 def make_split(data: NoisyDataset, noise: str | LabelNoise, seed: int, rows: int | None = None) -> Split:
-    """Training rows drawn from a data set, their labels made wrong, and a test part.
+    """Draw training rows from a data set, make their labels wrong, and return them with a test part.
 
     Parameters
     ----------
     data : NoisyDataset
-        One without a test part is split 70 : 30, class by class. Rows whose label is not known are left out.
+        A data set without a test part is split 70 : 30, stratified by class. Rows with an unknown label are dropped.
     noise : str or LabelNoise
         The name of a source in ``data.y_noisy``, or as for :func:`~robustlabels.comparison.relabeled`.
     seed : int
-        Of the rows drawn and of the noise.
+        Seed of the rows and of the noise.
     rows : int or None, default=None
-        So many training rows, drawn at random; None takes all.
+        Number of training rows, drawn at random; None takes all.
 
     Returns
     -------
@@ -129,34 +129,34 @@ def make_split(data: NoisyDataset, noise: str | LabelNoise, seed: int, rows: int
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A data set, the noise it is tried with, and what all methods share on it.
+    """Data set with its noise, and with the parameters that all methods share on it.
 
     Parameters
     ----------
     name : str
     title : str
-        What it is, for readers.
+        Description for readers of the tables.
     load : callable
         Returns a :class:`~robustlabels.datasets.NoisyDataset`.
     rows : int
-        Training rows; drawn at random for each seed where the set has more.
+        Number of training rows; drawn at random for each seed if the set has more.
     noise : sequence of str or LabelNoise
-        What it is tried with unless told otherwise.
+        Noise that it is run with by default.
     sources : sequence of str, default=()
-        Labels with real noise that it has.
+        Names of its labels with real noise.
     shared : dict, default={}
-        Parameters of every network, ``{"module": "cnn", "max_epochs": 30}`` say; where an estimator sets one of its
-        own, that one stays.
+        Parameters of every network, such as ``{"module": "cnn", "max_epochs": 30}``. A parameter that an estimator
+        sets itself has precedence.
     score : {"test_accuracy", "test_f1"}, default="test_accuracy"
-        What methods are compared by.
+        Measure by which methods are compared.
     seconds : float, default=10
-        What a run of cross-entropy takes, about; only for the estimate before a suite starts.
+        Approximate time of a run of cross-entropy. It serves only the estimate before a suite starts.
     too_costly : dict of str, default={}
-        Methods that are not run on it, and why.
+        Methods that are not run on it, each with the reason.
     test_rows : int or None, default=None
-        Rows of the test part, where they are known without reading it.
+        Number of test rows, if it is known without reading the data.
     fixed : bool, default=False
-        Whether all seeds have the same training rows and, of its `sources`, the same labels.
+        Whether all seeds have the same training rows and, for its `sources`, the same labels.
     """
 
     name: str
@@ -174,7 +174,7 @@ class Problem:
 
     @functools.cached_property
     def contents(self) -> str | None:
-        """A name for what is in the set, all its labels and its test part included; None for one that everybody has."""
+        """A checksum of rows, labels and test part; None for the data sets of this module, which everybody has."""
         if PROBLEMS.get(self.name) is self:
             return None
         data = self.load()
@@ -185,11 +185,11 @@ class Problem:
         return hashlib.sha256("\n".join(text).encode()).hexdigest()[:16]
 
     def split(self, noise: str | LabelNoise, seed: int) -> Split:
-        """The rows of one run."""
+        """Return the rows of one run."""
         return make_split(self.load(), noise, seed, self.rows)
 
     def takes(self, noise: str | LabelNoise) -> bool:
-        """Whether the set has these labels, or they can be made."""
+        """Return whether the set has this noise, or it can be simulated."""
         return (
             noise in self.sources or not isinstance(noise, str) or noise == "clean" or bool(_SIMULATED.fullmatch(noise))
         )
@@ -205,7 +205,7 @@ def _same(data: NoisyDataset) -> NoisyDataset:
 
 
 def problem_of(data: NoisyDataset) -> Problem:
-    """A user's data set as a problem; its contents are part of its name in the settings of a run."""
+    """Return a user's data set as a problem."""
     known = int(is_known(data.y_train).sum())
     rows = known if len(data.X_test) else known - math.ceil(0.3 * known)
     noise = tuple(data.y_noisy) or ("sym40",)

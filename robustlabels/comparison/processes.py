@@ -1,4 +1,4 @@
-"""A process a run: its memory is its own, and its end is nobody else's."""
+"""Run each run in its own process: peak memory is per run, and a crash does not end the others."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from robustlabels.comparison.storage import Row
 
 
 def start_method(device: str = "cpu") -> str:
-    """Fork where it is safe: any estimator can then be run, lambdas and notebooks' classes included."""
+    """Return "fork" where it is safe: it can run any estimator, even with lambdas and classes defined in a notebook."""
     return "fork" if sys.platform == "linux" and device == "cpu" else "spawn"
 
 
 def peak_mib() -> float | None:
-    """Peak memory of this process: Python, torch and the data included."""
+    """Return the peak memory of this process in MiB, including Python, torch and the data."""
     try:
         resource = import_module("resource")
     except ImportError:  # Windows
@@ -35,7 +35,8 @@ def peak_mib() -> float | None:
 
 
 def _work(send: Connection, function: Callable[[], Row]) -> None:
-    """In the new process: one thread, no interruption but the parent's end, and an error is a result."""
+    """Work in the new process: with one thread, and an error becomes a result."""
+    # Ctrl-C reaches the parent, which ends this process; without a parent it ends itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -56,7 +57,7 @@ def _work(send: Connection, function: Callable[[], Row]) -> None:
 
 
 def in_processes(functions: Sequence[Callable[[], Row]], n_jobs: int, start_method: str) -> Iterator[tuple[int, Row]]:
-    """Number and result of each function as it ends, at most ``n_jobs`` at a time."""
+    """Yield number and result of each function as it ends, at most ``n_jobs`` at the same time."""
     context: Any = multiprocessing.get_context(start_method)
     waiting = list(enumerate(functions))[::-1]
     running: dict[Any, tuple[int, Any]] = {}
@@ -88,7 +89,7 @@ def in_processes(functions: Sequence[Callable[[], Row]], n_jobs: int, start_meth
 
 
 def isolated(function: Callable[[], Row]) -> Row:
-    """Call in a process of its own, whose peak memory is its own.
+    """Call a function in a new process, and measure its peak memory.
 
     Parameters
     ----------
@@ -98,12 +99,12 @@ def isolated(function: Callable[[], Row]) -> Row:
     Returns
     -------
     dict
-        The same with ``peak_mib``.
+        The dict of the function, with ``peak_mib``.
 
     Raises
     ------
     RuntimeError
-        With the function's own traceback, if it fails.
+        If the function fails; the message is its traceback.
     """
     ((_, result),) = in_processes([function], 1, start_method())
     if result.get("error"):

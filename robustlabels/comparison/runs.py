@@ -1,11 +1,10 @@
-"""Methods x data x noise x seeds: what is to be run, and running it."""
+"""Run a comparison: every method on every data set, noise and seed."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,25 @@ from robustlabels.comparison.entries import ENTRIES, Entry
 from robustlabels.comparison.measuring import measure
 from robustlabels.comparison.problems import INJECTED, PROBLEMS, Problem, problem_of
 from robustlabels.comparison.processes import in_processes, start_method
-from robustlabels.comparison.storage import Row, append_row, defaults, environment, find, read_rows, recipe, settings
+from robustlabels.comparison.storage import (
+    Row,
+    append_row,
+    defaults,
+    environment,
+    find,
+    make_row,
+    measured,
+    read_rows,
+    recipe,
+    settings,
+)
 from robustlabels.datasets import NoisyDataset
 from robustlabels.modules import closest
 from robustlabels.noise import LabelNoise
 from robustlabels.training.base import BaseNoisyLabelClassifier
 from robustlabels.training.parameters import check_number
 
-# --- what is asked for ------------------------------------------------------------------------------------------------
+# --- what to run ------------------------------------------------------------------------------------------------
 
 
 def _problem(data: str | NoisyDataset | Problem) -> Problem:
@@ -33,32 +43,35 @@ def _problem(data: str | NoisyDataset | Problem) -> Problem:
 
 
 def _chosen_methods(methods: Any) -> dict[str, Entry]:
-    """Methods by name, of names, of estimators by name, or of both in a list."""
+    """Return entries by name, given names, estimators by name, or a list of both."""
     if methods is None:
         methods = list(ENTRIES)
     if not isinstance(methods, Mapping):
         names = [m if isinstance(m, str) else type(m).__name__ for m in methods]
         if len(set(names)) < len(names):
-            raise ValueError(f"each method needs a name of its own, got {', '.join(names)}; pass a dict by name.")
+            raise ValueError(f"Every method needs a different name, got {', '.join(names)}; pass a dict by name.")
         methods = dict(zip(names, methods, strict=True))
     return {n: _named(ENTRIES, "method", m) if isinstance(m, str) else _of_user(n, m) for n, m in methods.items()}
 
 
 def _of_user(name: str, estimator: Any) -> Entry:
-    """A classifier of the user's; under a known name, one of ours with other parameters say, it is as new as ours."""
+    """Return the entry of a user's classifier.
+
+    Under a known name it is taken for that method with other parameters, so it gets that method's recipe.
+    """
     return Entry(lambda: estimator, cost=3, recipe=ENTRIES[name].recipe if name in ENTRIES else 1)
 
 
 def _named(known: Mapping[str, Any], what: str, name: str) -> Any:
     if name not in known:
-        raise ValueError(f"unknown {what} {name!r}{closest(name, known)} Known are: {', '.join(known)}.")
+        raise ValueError(f"The {what} {name!r} is unknown{closest(name, known)} Known are: {', '.join(known)}.")
     return known[name]
 
 
 def configured(estimator: Any, shared: Mapping[str, Any], seed: int, device: str) -> Any:
-    """A clone with the seed in every ``random_state``, and what is shared in every network of ours.
+    """Return a clone with the seed in every ``random_state``, and the shared parameters in every network of ours.
 
-    What an estimator sets itself stays: only parameters at their defaults are replaced.
+    Only parameters at their defaults are replaced, so that what an estimator sets itself stays.
     """
     estimator = clone(estimator)
     parts = estimator.get_params(deep=True)
@@ -68,6 +81,7 @@ def configured(estimator: Any, shared: Mapping[str, Any], seed: int, device: str
             continue
         own, default = part.get_params(), type(part)().get_params()
         for name, value in {**shared, "device": device}.items():
+            # "module__width" exists only once it is set; without it, its root "module" says whether it was set.
             root = name.partition("__")[0]
             unset = own[name] == default[name] if name in default else name not in own and own[root] == default[root]
             if unset:
@@ -75,16 +89,16 @@ def configured(estimator: Any, shared: Mapping[str, Any], seed: int, device: str
     return estimator.set_params(**over)
 
 
-# --- all runs ---------------------------------------------------------------------------------------------------------
+# --- running it ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """One run."""
+    """One run: a method on a data set, a noise and a seed."""
 
     method: str
     recipe: int
-    times: float  # what it takes, over cross-entropy's
+    times: float  # expected time as a multiple of cross-entropy's
     estimator: Any
     problem: Problem
     noise: str | LabelNoise
@@ -93,7 +107,7 @@ class _Task:
 
     @functools.cached_property
     def settings(self) -> Row:
-        """What makes it this run and no other."""
+        """The settings that identify the run."""
         run = {"data": self.problem.name, "rows": self.problem.rows, "noise": _noise_name(self.noise)}
         if self.problem.contents is not None:
             run["contents"] = self.problem.contents
@@ -101,7 +115,7 @@ class _Task:
         return {**run, "method": self.method, "recipe": self.recipe, "seed": self.seed, "params": params}
 
     def find(self, rows: Sequence[Row]) -> Row | None:
-        """Its row, if it is stored."""
+        """Return its row among stored ones, or None."""
         return find(rows, self.settings, defaults(self.estimator))
 
     def __call__(self) -> Row:
@@ -113,7 +127,7 @@ class _Task:
 
 
 def _noise_name(noise: str | LabelNoise) -> str:
-    """A simulator with its parameters, without the seed and without defaults."""
+    """Return the name of a noise: of a simulator its class and the parameters that are not at their defaults."""
     if isinstance(noise, str):
         return noise
     values = {f.name: (repr(getattr(noise, f.name)), repr(f.default)) for f in fields(noise)}  # type: ignore[arg-type]
@@ -124,13 +138,16 @@ def _noise_name(noise: str | LabelNoise) -> str:
 
 
 def _several(given: Any) -> Any:
-    """A list where one thing alone was given, an ensemble of classifiers included; None stays."""
+    """Wrap a single value in a list; None stays None.
+
+    An ensemble of classifiers can be iterated over, but is a single value: it has ``fit``.
+    """
     several = isinstance(given, Iterable) and not isinstance(given, str) and not hasattr(given, "fit")
     return given if given is None or several else [given]
 
 
 def _seeds(given: Any) -> list[int]:
-    """So many from 0, or these, as numbers that JSON has."""
+    """Return the first seeds from 0, or the given ones as integers that JSON can store."""
     if not isinstance(given, Iterable):
         check_number("seeds", given, 1, integer=True)
         return list(range(int(given)))
@@ -148,7 +165,7 @@ def _tasks(
     curve: bool,
     device: str,
 ) -> Iterator[_Task]:
-    """All runs; one seed after the other, so that an unfinished suite has whole tables of fewer seeds."""
+    """Yield all runs, seed by seed: an unfinished suite then has complete tables of fewer seeds."""
     for seed in seeds:
         for problem in problems:
             for kind in problem.noise if noise is None else filter(problem.takes, noise):
@@ -160,11 +177,11 @@ def _tasks(
 
 
 def _estimate(tasks: Sequence[_Task], rows: Sequence[Row]) -> float:
-    """Seconds that runs will take one after the other: as the same took before, or by what is known of both parts."""
+    """Estimate the seconds of the runs in sequence, from stored runs if possible, else from the entries' costs."""
     before: dict[tuple[Any, ...], list[float]] = {}
     for row in rows:
-        if "seconds" in row:
-            before.setdefault((row["data"], row["method"], recipe(row)), []).append(row["seconds"])
+        if (seconds := measured(row, "seconds")) is not None:
+            before.setdefault((row["data"], row["method"], recipe(row)), []).append(seconds)
     total = 0.0
     for task in tasks:
         known = before.get((task.problem.name, task.method, task.recipe))
@@ -184,62 +201,60 @@ def run_comparison(
     device: str = "cpu",
     verbose: int = 1,
 ) -> list[Row]:
-    """Measure methods on data with wrong labels, over seeds; each run in a process and a thread of its own.
+    """Measure methods on data with wrong labels over seeds, each run in its own process with one thread.
 
     Parameters
     ----------
     methods : str, classifier, list or dict by name of them, or None, default=None
         Names of :data:`~robustlabels.comparison.entries.ENTRIES`, any scikit-learn classifiers, or both; None takes all
-        that have a name. A classifier of your own is cloned, and each of its ``random_state`` parameters set to the
-        seed.
+        entries. Your own classifier is cloned, and each of its ``random_state`` parameters is set to the seed.
     data : str, NoisyDataset, Problem, or list of them, default=("digits",)
-        Names of :data:`~robustlabels.comparison.problems.PROBLEMS`, or sets of your own.
+        Names of :data:`~robustlabels.comparison.problems.PROBLEMS`, or your own data sets.
     noise : str, LabelNoise, list of them, or None, default=None
-        "clean", "sym40", "pair40", "idn40", names of real sources, simulators; each is tried on the sets that have it.
-        None takes what each set names.
+        "clean", "sym40", "pair40", "idn40", names of real sources, or simulators; each is run on the sets that have
+        it. None takes the noise that each set names.
     seeds : int or list of int, default=3
-        So many, from 0; or these.
+        The number of seeds, counted from 0, or the seeds themselves.
     results : str, Path or None, default=None
-        A file of JSON lines: every run is appended when it is done, and one that is there, with the same settings and
-        no error, is not repeated. After changing the code of your method name it anew, or take another file. Changes
-        of the named ones are counted (``recipe``), and they are run again.
+        A file of JSON lines. Every run is appended when it is done, and a run that is stored with the same settings and
+        without an error is not repeated. After changing the code of your own method, give it another name or use
+        another file. Changes of the package's methods are counted (``recipe``), and they are run again.
     n_jobs : int, default=1
-        Runs at a time.
+        Number of runs at the same time.
     curve : bool, default=True
-        Also measure test accuracy after every epoch, to say what the best would have been.
+        Whether to measure test accuracy after every epoch too, for the best epoch.
     device : str, default="cpu"
-        Of all networks here that do not name one.
+        Device of every network of the package that does not set one.
     verbose : int, default=1
-        0 is silent; 1 prints what will be done, how long it may take, and every run.
+        0 is silent; 1 prints the plan, its estimated time, and every run.
 
     Returns
     -------
     rows : list of dict
-        One a run, new or stored: its settings (``data``, ``rows``, ``noise``, ``method``, ``recipe``, ``seed``,
-        ``params``), what :func:`~robustlabels.comparison.measure` returns, ``peak_mib`` of its process, ``machine``,
-        ``versions`` and ``date``. A run that failed has ``error`` and ``traceback`` instead of measures, and is tried
-        again the next time.
+        One per run, new or stored: its settings (``data``, ``rows``, ``noise``, ``method``, ``recipe``, ``seed``,
+        ``params``), ``measures``, a flat dict of what :func:`~robustlabels.comparison.measure` returns and ``peak_mib``
+        of its process, ``machine``, ``versions`` and ``date``. A run that failed has ``error`` and ``traceback``, and
+        is tried again the next time.
 
     Raises
     ------
     ValueError
-        For an unknown name.
+        If a method, data set or noise is unknown, or a number is out of its range.
 
     Examples
     --------
     >>> from sklearn.neighbors import KNeighborsClassifier
     >>> from robustlabels.comparison import run_comparison
     >>> (row,) = run_comparison({"mine": KNeighborsClassifier(15)}, noise=["pair40"], seeds=[7], verbose=0)
-    >>> row["data"], row["method"], row["seed"], round(row["true_rate"], 2), row["test_accuracy"] > 0.5
-    ('digits', 'mine', 7, 0.4, True)
+    >>> row["data"], row["method"], row["seed"], round(row["measures"]["true_rate"], 2)
+    ('digits', 'mine', 7, 0.4)
+    >>> row["measures"]["test_accuracy"] > 0.5
+    True
     """
     check_number("n_jobs", n_jobs, 1, integer=True)
     say = print if verbose else lambda *_, **__: None
     problems, kinds = [_problem(d) for d in _several(data)], _several(noise)
-    for kind in kinds or ():
-        if not any(problem.takes(kind) for problem in problems):
-            known = ", ".join(["clean", *INJECTED, *dict.fromkeys(s for p in problems for s in p.sources)])
-            raise ValueError(f"unknown noise {kind!r} for {', '.join(p.name for p in problems)}; there is {known}.")
+    _check_noise(kinds or (), problems)
     stored = [] if results is None else read_rows(results)
     tasks = list(_tasks(_chosen_methods(_several(methods)), problems, kinds, _seeds(seeds), curve, device))
     rows = [task.find(stored) for task in tasks]
@@ -249,27 +264,42 @@ def run_comparison(
             say(f"not run: {name} on {problem.name}: {reason}")
     left = _duration(_estimate([tasks[i] for i in todo], stored) / n_jobs)
     say(f"{len(tasks)} runs, {len(tasks) - len(todo)} of them stored; about {left} to go", flush=True)
-
-    about = environment()
-    about["machine"]["threads"] = 1
-    missing: dict[str, str] = {}
-    for done, (number, result) in enumerate(in_processes([tasks[i] for i in todo], n_jobs, start_method(device)), 1):
-        task = tasks[todo[number]]
-        if "missing" in result:
-            if task.problem.name not in missing:
-                say(f"not run: {task.problem.name}: {result['missing']}", flush=True)
-            missing[task.problem.name] = result["missing"]
-            continue
-        row = {**task.settings, **result, **about, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+    for number, row in _carry_out([tasks[i] for i in todo], n_jobs, device, say):
+        rows[todo[number]] = row
+        # Written at once: a killed process loses the runs in progress, and none that is done.
         if results is not None:
             append_row(results, row)
-        rows[todo[number]] = row
-        say(f"[{done}/{len(todo)}] {describe(row)}", flush=True)
     return [row for row in rows if row is not None]
 
 
+def _check_noise(kinds: Iterable[str | LabelNoise], problems: Sequence[Problem]) -> None:
+    """Raise ValueError for noise that no data set takes."""
+    for kind in kinds:
+        if not any(problem.takes(kind) for problem in problems):
+            known = ", ".join(["clean", *INJECTED, *dict.fromkeys(s for p in problems for s in p.sources)])
+            names = ", ".join(problem.name for problem in problems)
+            raise ValueError(f"The noise {kind!r} is unknown for {names}; known are {known}, and simulators.")
+
+
+def _carry_out(tasks: Sequence[_Task], n_jobs: int, device: str, say: Callable[..., None]) -> Iterator[tuple[int, Row]]:
+    """Run the tasks, and yield the number and the row of each as it ends; data sets that are missing are skipped."""
+    about = environment()
+    about["machine"]["threads"] = 1  # what the processes of the runs use, not this one
+    missing: set[str] = set()
+    for done, (number, result) in enumerate(in_processes(tasks, n_jobs, start_method(device)), 1):
+        task = tasks[number]
+        if "missing" in result:
+            if task.problem.name not in missing:
+                say(f"not run: {task.problem.name}: {result['missing']}", flush=True)
+            missing.add(task.problem.name)
+            continue
+        row = make_row(task.settings, result, about)
+        yield number, row
+        say(f"[{done}/{len(tasks)}] {describe(row)}", flush=True)
+
+
 def describe(row: Row) -> str:
-    """One run on one line.
+    """Return one run on one line.
 
     Parameters
     ----------
@@ -282,20 +312,21 @@ def describe(row: Row) -> str:
     text = f"{row['data']:<16} {row['noise']:<8} {row['method']:<16} seed {row['seed']:<3}"
     if row.get("error"):
         return f"{text} failed: {row['error']}"
-    text += f" test {row['test_accuracy']:.3f}"
-    if "best_test_accuracy" in row:
-        text += f" (best {row['best_test_accuracy']:.3f})"
-    if "average_precision" in row:
-        text += f"  AP {row['average_precision']:.3f}"
-    if "estimated_rate" in row:
-        text += f"  noise {row['estimated_rate']:.3f} of {row['true_rate']:.3f}"
+    found = row["measures"]
+    text += f" test {found['test_accuracy']:.3f}"
+    if "best_test_accuracy" in found:
+        text += f" (best {found['best_test_accuracy']:.3f})"
+    if "average_precision" in found:
+        text += f"  AP {found['average_precision']:.3f}"
+    if "estimated_rate" in found:
+        text += f"  noise {found['estimated_rate']:.3f} of {found['true_rate']:.3f}"
     if "no_detection" in row:
-        text += f"  suspects not measured: {row['no_detection']}"
-    return f"{text}  {row['seconds']:.1f} s"
+        text += f"  detection not measured: {row['no_detection']}"
+    return f"{text}  {found['seconds']:.1f} s"
 
 
 def _duration(seconds: float) -> str:
-    """In words: the whole is an estimate.
+    """Return a rounded duration in words.
 
     >>> _duration(50), _duration(100), _duration(9000)
     ('50 s', '2 min', '2.5 h')

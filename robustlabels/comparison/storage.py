@@ -1,4 +1,4 @@
-"""What a run was and where it ran, as lines of JSON."""
+"""Rows of results: what ran, what was measured, and where, as lines of JSON."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,51 @@ from robustlabels.training.parameters import default_batch_size, default_max_epo
 Row = dict[str, Any]
 
 ELSEWHERE = {"random_state", "verbose", "callbacks", "checkpoint", "warm_start", "device"}
-"""Parameters that are no part of what a run is: they change nothing, or stand elsewhere in its settings."""
+"""Parameters that do not identify a run: they do not change its result, or they stand elsewhere in the row."""
+
+
+def make_row(run: Row, result: Row, about: Row | None = None) -> Row:
+    """Return the row of one run, which every script of the project stores in this shape.
+
+    Parameters
+    ----------
+    run : dict
+        What identifies the run: ``data``, ``noise``, ``method``, ``seed`` and ``params``, a dict; and what else a
+        repetition must share, such as ``rows`` or ``recipe``.
+    result : dict
+        What came out. Numbers (or None, for what could not be measured) become ``measures``; texts and lists, such as
+        ``error`` or ``warnings``, stay beside them.
+    about : dict or None, default=None
+        ``machine`` and ``versions``. None takes :func:`~robustlabels.comparison.environment`.
+
+    Returns
+    -------
+    dict
+        ``run``, then ``measures``, a flat dict of numbers, then the rest of ``result``, ``machine``, ``versions`` and
+        ``date``.
+
+    Examples
+    --------
+    >>> from robustlabels.comparison import make_row
+    >>> run = {"data": "digits", "noise": "sym40", "method": "mine", "seed": 0, "params": {}}
+    >>> row = make_row(run, {"test_accuracy": 0.9, "warnings": ["slow"]})
+    >>> row["measures"], row["warnings"], [name for name in row if name not in run]
+    ({'test_accuracy': 0.9}, ['slow'], ['measures', 'warnings', 'machine', 'versions', 'date'])
+    """
+    measures = {name: value for name, value in result.items() if value is None or isinstance(value, int | float)}
+    beside = {name: value for name, value in result.items() if name not in measures}
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return {**run, "measures": measures, **beside, **(environment() if about is None else about), "date": date}
+
+
+def measured(row: Row, name: str) -> float | None:
+    """Return one measure of a row, or None if the run failed or did not measure it."""
+    value: float | None = row.get("measures", {}).get(name)
+    return value
 
 
 def settings(estimator: Any, n: int) -> Row:
-    """All parameters of an estimator as JSON has them, with batch size and epochs as ``n`` rows get them.
+    """Return all parameters of an estimator as JSON values, with the batch size and epochs that ``n`` rows get.
 
     Parameters
     ----------
@@ -55,7 +96,7 @@ def settings(estimator: Any, n: int) -> Row:
 
 
 def defaults(estimator: Any) -> Row:
-    """What the parameters are that nobody set, of an estimator and of all estimators in it, as JSON has them.
+    """Return the defaults of the parameters of an estimator and of all estimators in it, as JSON values.
 
     Parameters
     ----------
@@ -64,8 +105,8 @@ def defaults(estimator: Any) -> Row:
     Returns
     -------
     dict
-        By the names of :func:`~robustlabels.comparison.settings`; without parameters that must be given, and without
-        those that exist only once they are, ``module__width`` say.
+        By the names of :func:`~robustlabels.comparison.settings`; without parameters that have no default, and without
+        those that exist only once they are set, such as ``module__width``.
 
     Examples
     --------
@@ -84,14 +125,14 @@ def defaults(estimator: Any) -> Row:
 def _own_defaults(estimator: Any) -> dict[str, Any]:
     try:
         return type(estimator)().get_params(deep=False)
-    except Exception:  # something must be given: a pipeline's steps
+    except Exception:  # a parameter without a default, such as the steps of a pipeline
         wanted = inspect.signature(type(estimator)).parameters
         return {name: it.default for name, it in wanted.items() if it.default is not it.empty}
 
 
 def _as_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON has none, and NaN does not equal itself
+        return str(value)  # JSON has no such numbers, and NaN does not equal itself
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, Mapping):
@@ -99,19 +140,19 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_as_json(v) for v in value]
     if hasattr(value, "get_params") and not isinstance(value, type):
-        return type(value).__name__  # its parameters have names of their own
+        return type(value).__name__  # get_params lists its parameters separately
     return getattr(value, "__name__", re.sub(r" at 0x[0-9a-f]+", "", repr(value)))
 
 
 def recipe(row: Row) -> int:
-    """Which code of its method made a row; rows from before there was this number are of the first."""
+    """Return the version of the method that made a row; rows without the number are of the first."""
     return int(row.get("recipe", 1))
 
 
 def alike(params: Row, others: Row, defaults: Row) -> bool:
-    """Whether two are the same, where only one may have a parameter that is at its default.
+    """Return whether two sets of parameters are the same, where one may lack a parameter that is at its default.
 
-    So a row stays what it is when its method gets a parameter more.
+    A stored row thus stays valid when its method gets another parameter.
     """
     nothing = object()
     return all(
@@ -121,16 +162,16 @@ def alike(params: Row, others: Row, defaults: Row) -> bool:
 
 
 def find(rows: Sequence[Row], wanted: Row, defaults: Row | None = None) -> Row | None:
-    """The last row that has these settings and no error.
+    """Return the last row that has these settings and no error.
 
     Parameters
     ----------
     rows : sequence of dict
     wanted : dict
-        With ``params``, a dict of its own. ``recipe``, where it is there, is 1 of a row without one.
+        Settings that the row must share, among them ``params``, a dict. A row without ``recipe`` has recipe 1.
     defaults : dict or None, default=None
-        From :func:`~robustlabels.comparison.defaults`: a parameter that the row does not have, since its method got it
-        later, must be at its default. None lets no parameter be missing.
+        From :func:`~robustlabels.comparison.defaults`: a parameter that is younger than the row, which then lacks it,
+        must be at its default. With None, no parameter may be missing.
 
     Returns
     -------
@@ -145,12 +186,12 @@ def find(rows: Sequence[Row], wanted: Row, defaults: Row | None = None) -> Row |
 
 
 def read_rows(path: str | Path) -> list[Row]:
-    """Rows of a file of JSON lines; an unfinished last line, of a machine that went down, is left out.
+    """Read the rows of a file of JSON lines, without an unfinished last line of a process that was killed.
 
     Parameters
     ----------
     path : str or Path
-        A file that is not there has no rows.
+        A file that does not exist has no rows.
 
     Returns
     -------
@@ -165,17 +206,17 @@ def read_rows(path: str | Path) -> list[Row]:
         try:
             rows += [json.loads(line)] if line.strip() else []
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: this is no row of results ({error}).") from error
+            raise ValueError(f"{path}, line {number}: this is not a row of results ({error}).") from error
     return rows
 
 
 def append_row(path: str | Path, row: Row) -> None:
-    """Append one row in one piece, after cutting off an unfinished line.
+    """Append one row with a single write, after cutting off an unfinished line.
 
     Parameters
     ----------
     path : str or Path
-        Its folder is made if it is not there.
+        Its folder is created if it does not exist.
     row : dict
     """
     path = Path(path)
@@ -192,7 +233,7 @@ def append_row(path: str | Path, row: Row) -> None:
 
 
 def environment() -> Row:
-    """Machine and versions.
+    """Return the machine and the versions of the packages.
 
     Returns
     -------

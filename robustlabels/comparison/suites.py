@@ -1,4 +1,4 @@
-"""Suites: what one command runs, by name."""
+"""Suites of runs, by name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Suite(NamedTuple):
-    """What one command runs: arguments of :func:`~robustlabels.comparison.run_benchmark`.
+    """Runs of one command: arguments of :func:`~robustlabels.comparison.run_comparison`.
 
     Attributes
     ----------
@@ -25,10 +25,10 @@ class Suite(NamedTuple):
 CORE = ("digits", "wrench_trec", "noisyag_news", "jira_defects_dev", "cifar10_feats")
 
 SUITES: dict[str, Suite] = {
-    "smoke": Suite("does everything run? digits, 40 % wrong, one seed, every method", ("digits",), ("sym40",), 1),
+    "smoke": Suite("a check that every method runs: digits, 40 % wrong, one seed", ("digits",), ("sym40",), 1),
     "core": Suite("five sets, four of them with real noise, three seeds", CORE),
     "pixels": Suite(
-        "images as pixels, three seeds; hours, so stop and go on as you like", ("fashion_mnist", "cifar10")
+        "images as pixels, three seeds; takes hours, and can be stopped and resumed", ("fashion_mnist", "cifar10")
     ),
 }
-"""Suites by name. The full-size one for a GPU is ``benchmarks/cifar10.py`` of the source."""
+"""Suites by name. The full-size suite for a GPU is ``benchmarks/studies/cifar10.py`` of the source."""

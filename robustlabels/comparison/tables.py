@@ -1,4 +1,4 @@
-"""What came out: tables and pictures of means over seeds."""
+"""Tables and pictures of the stored rows: means over seeds."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ import numpy as np
 
 from robustlabels.comparison.entries import ENTRIES
 from robustlabels.comparison.problems import HUMAN, INJECTED, PROBLEMS
-from robustlabels.comparison.storage import Row, alike, defaults, recipe, settings
+from robustlabels.comparison.storage import Row, alike, defaults, measured, recipe, settings
 
 
 def mean_sd(values: Sequence[float], digits: int = 3) -> str:
-    """Mean ± standard deviation, as far as there is one.
+    """Return mean ± standard deviation; of a single value only the value, and of none an empty text.
 
     Parameters
     ----------
     values : sequence of float
     digits : int, default=3
+        Number of decimals.
 
     Returns
     -------
@@ -43,7 +44,7 @@ def mean_sd(values: Sequence[float], digits: int = 3) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text; ``print`` aligns its columns.
+    """Table of text, whose columns ``print`` aligns.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ class Table:
     head : list of str
     rows : list of list of str
     notes : list of str, default=[]
-        Said below.
+        Printed below the table.
     """
 
     title: str
@@ -68,16 +69,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Summary:
-    """What :func:`~robustlabels.comparison.summarize` makes of the rows; ``print`` it for all tables.
+    """All tables of a comparison, made by :func:`~robustlabels.comparison.summarize`; ``print`` shows them.
 
     Parameters
     ----------
     scores : list of Table
-        A data set each: methods x noise, mean ± standard deviation over seeds.
+        For each data set methods x noise, mean ± standard deviation over seeds.
     details : list of Table
-        A data set and noise each: methods x measures.
+        For each data set and noise methods x measures.
     ranks : Table
-        Every method's place among the others, over data sets and noise.
+        The mean place of every method, over data sets and noise.
     """
 
     scores: list[Table]
@@ -92,7 +93,7 @@ MEASURES = {
     "test accuracy": ("test_accuracy", 3),
     "at the best epoch": ("best_test_accuracy", 3),
     "F1": ("test_f1", 3),
-    "suspects' AP": ("average_precision", 3),
+    "detection AP": ("average_precision", 3),
     "AUROC": ("roc_auc", 3),
     "precision": ("precision", 3),
     "recall": ("recall", 3),
@@ -106,9 +107,9 @@ Cells = dict[str, dict[str, dict[str, list[Row]]]]
 
 
 def _cells(rows: Iterable[Row]) -> Cells:
-    """Rows by data set, noise and method: of each method the newest recipe, of each cell the newest settings.
+    """Group rows by data set, noise and method: of each method the newest recipe, of each cell the newest settings.
 
-    Sets, noise and methods come in their own order where they have a name, then in the order of the rows.
+    Named sets, noise and methods are in the order of their registries; others follow in the order of the rows.
     """
     rows = list(rows)
     newest: dict[str, int] = {}
@@ -126,7 +127,10 @@ def _cells(rows: Iterable[Row]) -> Cells:
 
 
 def _newest(method: str, rows: Sequence[Row]) -> list[Row]:
-    """Of a cell's rows those with the settings of the last one: of each seed the last, a failure only if alone."""
+    """Return the rows of a cell that share the settings of its last row: of each seed the last one.
+
+    A failure counts only if no other row of its seed succeeded.
+    """
     by_seed: dict[int, Row] = {}
     for row in rows:
         same = all(row.get(k) == rows[-1].get(k) for k in ("rows", "contents"))
@@ -138,23 +142,25 @@ def _newest(method: str, rows: Sequence[Row]) -> list[Row]:
 
 @functools.cache
 def _defaults(method: str) -> Row:
-    """Defaults of a named method's parameters: a row may be older than one of them."""
+    """Return the defaults of a named method: a row may be older than one of its parameters."""
     return defaults(ENTRIES[method].make()) if method in ENTRIES else {}
 
 
 def _values(rows: Sequence[Row], column: str) -> list[float]:
-    return [row[column] for row in rows if row.get(column) is not None]
+    return [value for row in rows if (value := measured(row, column)) is not None]
 
 
 def _difference(rows: Sequence[Row], others: Sequence[Row], column: str) -> float | None:
-    """Difference of two methods' means, over the seeds that both have."""
-    mine, theirs = ({row["seed"]: row[column] for row in its if row.get(column) is not None} for its in (rows, others))
+    """Return the difference of the means of two methods, over the seeds that both have."""
+    mine, theirs = (
+        {row["seed"]: v for row in its if (v := measured(row, column)) is not None} for its in (rows, others)
+    )
     both = sorted(mine.keys() & theirs.keys())
     return float(np.mean([mine[s] for s in both]) - np.mean([theirs[s] for s in both])) if both else None
 
 
 def common_seeds(rows: Iterable[Row]) -> list[Row]:
-    """Rows whose means can be compared: of each set and noise, the seeds that every method has there.
+    """Return rows whose means can be compared: of each set and noise, the seeds that all methods have there.
 
     Parameters
     ----------
@@ -164,13 +170,13 @@ def common_seeds(rows: Iterable[Row]) -> list[Row]:
     Returns
     -------
     list of dict
-        Without failures, and of each method the newest settings, as in the tables. A method without a result somewhere
-        is not among those that must have the seed there.
+        Without failures, and of each method the newest settings, as in the tables. A method without any result on a set
+        and noise does not restrict the seeds there.
 
     Examples
     --------
     >>> from robustlabels.comparison import common_seeds
-    >>> row = {"data": "digits", "noise": "sym40", "rows": 1257, "params": {}, "test_accuracy": 0.9}
+    >>> row = {"data": "digits", "noise": "sym40", "rows": 1257, "params": {}, "measures": {}}
     >>> rows = [{**row, "method": method, "seed": seed} for method, seed in [("CE", 0), ("CE", 1), ("ELR", 1)]]
     >>> [(row["method"], row["seed"]) for row in common_seeds(rows)]
     [('CE', 1), ('ELR', 1)]
@@ -187,7 +193,7 @@ def common_seeds(rows: Iterable[Row]) -> list[Row]:
 
 
 def _methods(by_kind: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Methods of a data set, over all its noise."""
+    """Return the methods of a data set, over all its noise, in the order of the entries."""
     order = {name: i for i, name in enumerate(ENTRIES)}
     return sorted(dict.fromkeys(m for by_method in by_kind.values() for m in by_method), key=lambda m: order.get(m, 99))
 
@@ -197,14 +203,14 @@ def _score_of(data: str) -> str:
 
 
 def summarize(rows: Iterable[Row]) -> Summary:
-    """Mean and standard deviation over seeds, of everything that was measured.
+    """Return tables of means and standard deviations over seeds, of all measures.
 
     Parameters
     ----------
     rows : iterable of dict
         From :func:`~robustlabels.comparison.run_comparison` or :func:`~robustlabels.comparison.read_rows`. Of each
-        method the newest recipe counts, of runs that differ in a parameter those like the last one, and of the same run
-        the last one that did not fail.
+        method the newest recipe counts; of runs that differ in a parameter, those with the settings of the last one;
+        and of repetitions of the same run, the last one that did not fail.
 
     Returns
     -------
@@ -219,7 +225,7 @@ def summarize(rows: Iterable[Row]) -> Summary:
 
 
 def _score_table(data: str, by_kind: Mapping[str, Mapping[str, Sequence[Row]]]) -> Table:
-    """Methods x noise of one data set; a cell without a number says why."""
+    """Return methods x noise of one data set; a cell without a number says why."""
     score, methods = _score_of(data), _methods(by_kind)
     costly = PROBLEMS[data].too_costly if data in PROBLEMS else {}
     every = [found for by_method in by_kind.values() for found in by_method.values()]
@@ -227,58 +233,74 @@ def _score_table(data: str, by_kind: Mapping[str, Mapping[str, Sequence[Row]]]) 
     notes = [f"{method}: not run, {reason}" for method, reason in costly.items()]
     lines = []
     for method in [*methods, *(name for name in costly if name not in methods)]:
-        line = [method]
-        for kind, by_method in by_kind.items():
-            found = by_method.get(method, [])
-            values = _values(found, score)
-            failed = [row["error"] for row in found if row.get("error")]
-            if values:
-                line.append(mean_sd(values) + (f" ({len(values)})" if len(values) < n_seeds else ""))
-            else:
-                line.append("failed" if failed else "too costly" if method in costly else "")
-            notes += [f"{method}, {kind}: {failed[0]}"] if failed else []
-        lines.append(line)
-        notes += _of_its_settings(data, method, {kind: its[method] for kind, its in by_kind.items() if method in its})
-    head = ["method"]
-    for kind, by_method in by_kind.items():
-        wrong = [rate for found in by_method.values() for rate in _values(found, "true_rate")]
-        head.append(f"{kind} ({100 * np.mean(wrong):.1f} % wrong)" if wrong else kind)
+        its = {kind: by_method.get(method, []) for kind, by_method in by_kind.items()}
+        lines.append([method, *(_score_cell(rows, score, n_seeds, method in costly) for rows in its.values())])
+        errors = {kind: next((row["error"] for row in rows if row.get("error")), "") for kind, rows in its.items()}
+        notes += [f"{method}, {kind}: {error}" for kind, error in errors.items() if error]
+        notes += _of_its_settings(data, method, {kind: rows for kind, rows in its.items() if rows})
+    head = ["method", *(_with_rate(kind, by_method) for kind, by_method in by_kind.items())]
     title = PROBLEMS[data].title if data in PROBLEMS else f"{every[0][-1]['rows']} training rows"
     what = {"test_accuracy": "test accuracy", "test_f1": "F1 on the test part"}[score]
     notes += _of_the_test_part(data, every) + _of_the_seeds(data, by_kind)
     return Table(f"{data}: {title}; {what} at the last epoch", head, lines, notes)
 
 
+def _score_cell(rows: Sequence[Row], score: str, n_seeds: int, costly: bool) -> str:
+    """Return mean and deviation, with the number of seeds if some are missing, or why there is no number."""
+    if values := _values(rows, score):
+        return mean_sd(values) + (f" ({len(values)})" if len(values) < n_seeds else "")
+    return "failed" if any(row.get("error") for row in rows) else "too costly" if costly else ""
+
+
+def _with_rate(kind: str, by_method: Mapping[str, Sequence[Row]]) -> str:
+    """Return the name of a noise with the share of wrong labels that it made."""
+    wrong = [rate for found in by_method.values() for rate in _values(found, "true_rate")]
+    return f"{kind} ({100 * np.mean(wrong):.1f} % wrong)" if wrong else kind
+
+
 def _of_its_settings(data: str, method: str, by_kind: Mapping[str, Sequence[Row]]) -> list[str]:
-    """What is to be said where a method is not the same in all columns, or not what it is now."""
-    notes = []
+    """Return notes on a method whose settings differ between the columns, or from what it is today."""
     some = next((row for its in by_kind.values() for row in its), None)
-    now: Row = {}
-    if some is not None and method in ENTRIES:
-        if recipe(some) < ENTRIES[method].recipe:
-            notes.append(f"{method}: run before its code or its automatic settings were changed")
-        shared = tuple(f"__{name}" for name in PROBLEMS[data].shared) if data in PROBLEMS else ()
-        own = settings(ENTRIES[method].make(), some["rows"])
-        now = {name: value for name, value in own.items() if not f"__{name}".endswith(shared)}  # of a part as well
-    values: dict[str, dict[str, list[str]]] = {}  # columns, by parameter and value
-    for kind, its in by_kind.items():
-        for name, value in {**_defaults(method), **its[-1]["params"]}.items():
-            values.setdefault(name, {}).setdefault(repr(value), []).append(kind)
-    for name, by_value in values.items():
+    notes = []
+    if some is not None and method in ENTRIES and recipe(some) < ENTRIES[method].recipe:
+        notes.append(f"{method}: run before its code or its automatic settings were changed")
+    now = {} if some is None else _settings_today(data, method, some["rows"])
+    stored = {name for its in by_kind.values() for name in its[-1]["params"]}
+    for name, by_value in _by_value(method, by_kind).items():
         if len(by_value) > 1 or sum(map(len, by_value.values())) < len(by_kind):
             each = "; ".join(f"{value} in {', '.join(kinds)}" for value, kinds in by_value.items())
             notes.append(f"{method}: not the same in all columns, {name} is {each}")
-        elif name in now and any(name in its[-1]["params"] for its in by_kind.values()):
+        elif name in now and name in stored:
             (value,) = by_value
             notes += [] if value == repr(now[name]) else [f"{method}: run with {name} {value}, now {now[name]!r}"]
     return notes
 
 
+def _settings_today(data: str, method: str, rows: int) -> Row:
+    """Return the parameters that a named method has today, without those that all methods share on the data set."""
+    if method not in ENTRIES:
+        return {}
+    # The leading "__" lets one comparison match the parameter of the estimator and that of a part of it.
+    shared = tuple(f"__{name}" for name in PROBLEMS[data].shared) if data in PROBLEMS else ()
+    own = settings(ENTRIES[method].make(), rows)
+    return {name: value for name, value in own.items() if not f"__{name}".endswith(shared)}
+
+
+def _by_value(method: str, by_kind: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, list[str]]]:
+    """Return the columns by parameter and value; a row may be older than a parameter, which is then at its default."""
+    values: dict[str, dict[str, list[str]]] = {}
+    for kind, its in by_kind.items():
+        for name, value in {**_defaults(method), **its[-1]["params"]}.items():
+            values.setdefault(name, {}).setdefault(repr(value), []).append(kind)
+    return values
+
+
 def _of_the_test_part(data: str, every: Sequence[Sequence[Row]]) -> list[str]:
-    """How far chance in the choice of the test rows moves an accuracy: one binomial standard error."""
+    """Return a note on how far the choice of the test rows moves an accuracy: one binomial standard error."""
     accuracies = [value for its in every for value in _values(its, "test_accuracy")]
     known = PROBLEMS[data].test_rows if data in PROBLEMS else None
-    given = [row.get("test_rows", known) for its in every for row in its if "test_accuracy" in row]
+    rows_measured = [row["measures"] for its in every for row in its if measured(row, "test_accuracy") is not None]
+    given = [its.get("test_rows", known) for its in rows_measured]
     counts = [count for count in given if count]
     if not counts:
         return []
@@ -291,7 +313,7 @@ def _of_the_test_part(data: str, every: Sequence[Sequence[Row]]) -> list[str]:
 
 
 def _of_the_seeds(data: str, by_kind: Iterable[str]) -> list[str]:
-    """What seeds do not vary."""
+    """Return a note on what seeds do not vary, if the set has fixed rows and labels."""
     if data in PROBLEMS and PROBLEMS[data].fixed and set(by_kind) <= set(PROBLEMS[data].sources):
         return [
             "rows, labels and test part are the same for every seed: seeds vary only the network and the rows' order"
@@ -300,13 +322,13 @@ def _of_the_seeds(data: str, by_kind: Iterable[str]) -> list[str]:
 
 
 def _detail_table(data: str, kind: str, by_method: Mapping[str, Sequence[Row]]) -> Table:
-    """Methods x measures of one data set and noise."""
+    """Return methods x measures of one data set and noise."""
     lines = [
         [method, *(mean_sd(_values(found, column), digits) for column, digits in MEASURES.values())]
         for method, found in by_method.items()
     ]
     reasons = dict.fromkeys(
-        f"{method}: suspects not measured, {row['no_detection']}"
+        f"{method}: detection not measured, {row['no_detection']}"
         for method, found in by_method.items()
         for row in found
         if "no_detection" in row
@@ -315,7 +337,7 @@ def _detail_table(data: str, kind: str, by_method: Mapping[str, Sequence[Row]]) 
 
 
 def _places(by_method: Mapping[str, Sequence[Row]], column: str) -> dict[str, float]:
-    """Share of the others that are better, each pair on the seeds that both have; equals count half."""
+    """Return the share of other methods that are better, each pair on its common seeds; ties count half."""
     places = {}
     for method, found in by_method.items():
         others = [_difference(found, its, column) for name, its in by_method.items() if name != method]
@@ -326,8 +348,8 @@ def _places(by_method: Mapping[str, Sequence[Row]], column: str) -> dict[str, fl
 
 
 def _ranks(cells: Cells) -> Table:
-    """Mean place of each method, 0 the best and 1 the last, by score and by the average precision of the suspects."""
-    places: dict[str, tuple[dict[str, list[float]], dict[str, list[float]]]] = {}  # by score, by suspects; by set
+    """Return the mean place of each method, from 0 (best) to 1 (last), by score and by detection average precision."""
+    places: dict[str, tuple[dict[str, list[float]], dict[str, list[float]]]] = {}  # by score, by detection AP; by set
     wins: dict[str, int] = {}
     for data, by_kind in cells.items():
         for by_method in by_kind.values():
@@ -352,11 +374,11 @@ def _ranks(cells: Cells) -> Table:
     ]
     notes += [f"{method}: {ENTRIES[method].note}" for method in ENTRIES if method in places and ENTRIES[method].note]
     title = "Mean place among the methods: 0 is always the best, 1 always the last"
-    return Table(title, ["method", "sets", "by score", "by suspects' AP", "times the best"], lines, notes)
+    return Table(title, ["method", "sets", "by score", "by detection AP", "times the best"], lines, notes)
 
 
 def _times(ratio: float) -> str:
-    """Two digits.
+    """Return a ratio with two significant digits.
 
     >>> _times(0.052), _times(1.02), _times(12.3)
     ('0.052', '1.0', '12')
@@ -365,26 +387,28 @@ def _times(ratio: float) -> str:
 
 
 def behind(rows: Iterable[Row], bases: Sequence[str] = ("CE", "LR")) -> Table:
-    """Which methods score less than a simple one, and by how much.
+    """Return the methods that score less than a simple one, and by how much.
 
     Parameters
     ----------
     rows : iterable of dict
         From :func:`~robustlabels.comparison.run_comparison` or :func:`~robustlabels.comparison.read_rows`.
     bases : sequence of str, default=("CE", "LR")
-        Names of the simple ones.
+        Names of the simple methods.
 
     Returns
     -------
     Table
-        A row for each set and noise, a column for each base: methods below it, by a thousandth at least, with the
-        difference of the means over the seeds that both have, the worst first; empty where the base has not run.
+        A row for each set and noise, a column for each base: the methods below it by at least a thousandth, worst
+        first, each with the difference of the means over the seeds that both have. A cell is empty if the base has
+        not run.
 
     Examples
     --------
     >>> from robustlabels.comparison import behind
     >>> row = {"data": "digits", "noise": "sym40", "rows": 1257, "params": {}, "seed": 0}
-    >>> rows = [{**row, "method": m, "test_accuracy": a} for m, a in (("CE", 0.5), ("ELR", 0.9), ("mine", 0.4))]
+    >>> scores = {"CE": 0.5, "ELR": 0.9, "mine": 0.4}
+    >>> rows = [{**row, "method": m, "measures": {"test_accuracy": a}} for m, a in scores.items()]
     >>> print(behind(rows, ["CE"]))
     Methods behind a simple one, and by how much, on the seeds that both have
     data, noise    below CE
@@ -410,14 +434,14 @@ def behind(rows: Iterable[Row], bases: Sequence[str] = ("CE", "LR")) -> Table:
 
 
 def costs(rows: Iterable[Row], base: str = "CE") -> Table:
-    """CPU time of every method over that of one, on the same set, noise and seed.
+    """Return the CPU time of every method as a multiple of one method's, on the same set, noise and seed.
 
     Parameters
     ----------
     rows : iterable of dict
         From :func:`~robustlabels.comparison.run_comparison` or :func:`~robustlabels.comparison.read_rows`.
     base : str, default="CE"
-        The one; its own line has its seconds.
+        The method to divide by; its own line has its seconds.
 
     Returns
     -------
@@ -428,7 +452,7 @@ def costs(rows: Iterable[Row], base: str = "CE") -> Table:
     --------
     >>> from robustlabels.comparison import costs
     >>> row = {"data": "digits", "noise": "sym40", "rows": 1257, "params": {}, "seed": 0}
-    >>> rows = [{**row, "method": m, "cpu_seconds": s} for m, s in (("CE", 2.0), ("ELR", 2.5))]
+    >>> rows = [{**row, "method": m, "measures": {"cpu_seconds": s}} for m, s in (("CE", 2.0), ("ELR", 2.5))]
     >>> print(costs(rows))
     CPU time over CE's
     method  digits
@@ -440,14 +464,12 @@ def costs(rows: Iterable[Row], base: str = "CE") -> Table:
     seconds: dict[str, list[float]] = {}
     for data, by_kind in cells.items():
         for by_method in by_kind.values():
-            of_base = {row["seed"]: row["cpu_seconds"] for row in by_method.get(base, []) if "cpu_seconds" in row}
+            spent = {method: _cpu_seconds(its) for method, its in by_method.items()}
+            of_base = spent.get(base, {})
             seconds.setdefault(data, []).extend(of_base.values())
-            for method, its in by_method.items():
-                ratios.setdefault(method, {}).setdefault(data, []).extend(
-                    row["cpu_seconds"] / of_base[row["seed"]]
-                    for row in its
-                    if "cpu_seconds" in row and row["seed"] in of_base
-                )
+            for method, its in spent.items():
+                its_ratios = [value / of_base[seed] for seed, value in its.items() if seed in of_base]
+                ratios.setdefault(method, {}).setdefault(data, []).extend(its_ratios)
     lines = []
     for method in _methods({"": ratios}):
         line = [method]
@@ -461,26 +483,30 @@ def costs(rows: Iterable[Row], base: str = "CE") -> Table:
     return Table(f"CPU time over {base}'s", ["method", *cells], lines)
 
 
+def _cpu_seconds(rows: Sequence[Row]) -> dict[int, float]:
+    return {row["seed"]: value for row in rows if (value := measured(row, "cpu_seconds")) is not None}
+
+
 def plot(rows: Iterable[Row], folder: str | Path) -> list[Path]:
-    """Draw score and average precision of every method, a picture for each data set.
+    """Draw the score and the detection average precision of every method, one picture per data set.
 
     Parameters
     ----------
     rows : iterable of dict
         From :func:`~robustlabels.comparison.run_comparison` or :func:`~robustlabels.comparison.read_rows`.
     folder : str or Path
-        Made if it is not there.
+        It is created if it does not exist.
 
     Returns
     -------
     paths : list of Path
-        One PNG a data set: panels of noise, methods from top to bottom, mean and standard deviation over seeds; a ring
-        is the best epoch.
+        One PNG per data set: a panel per noise, methods from top to bottom, mean and standard deviation over seeds. A
+        ring marks the best epoch.
     """
     try:
         Figure = import_module("matplotlib.figure").Figure
     except ImportError as error:
-        raise ImportError('A picture needs matplotlib: pip install "robustlabels[report]".') from error
+        raise ImportError('Pictures need matplotlib: pip install "robustlabels[report]".') from error
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -499,7 +525,7 @@ def plot(rows: Iterable[Row], folder: str | Path) -> list[Path]:
                 if score == "test_accuracy" and (best := _values(found, "best_test_accuracy")):
                     upper.plot(np.mean(best), y, "o", mfc="none", mec="#d55e00")
             upper.set_xlabel({"test_accuracy": "test accuracy, last epoch (ring: best)"}.get(score, "F1, last epoch"))
-            lower.set_xlabel("suspects' average precision")
+            lower.set_xlabel("detection average precision")
             for panel in (upper, lower):
                 panel.set_yticks(range(len(methods)), methods)
                 panel.grid(axis="x", alpha=0.3)

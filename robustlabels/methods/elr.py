@@ -632,7 +632,7 @@ def default_lam(counts: Sequence[int]) -> float:
     """5, but 1 where the rarest class has less than half of its even share of the rows.
 
     A memory that averages early predictions knows the common classes first and, with a weight of 5, talks the network
-    out of a rare one (``python -m benchmarks.rules --questions rare``).
+    out of a rare one (``python -m benchmarks.studies.rules --questions rare``).
 
     Parameters
     ----------
@@ -652,7 +652,7 @@ def default_lam(counts: Sequence[int]) -> float:
 def default_mixup_alpha(input_shape: tuple[int, ...], *, integers: bool = False) -> float:
     """1 for images, 0.4 for rows of numbers, 0 for whole numbers that a module reads as such.
 
-    ``python -m benchmarks.rules`` has what the middle one was chosen by.
+    ``python -m benchmarks.studies.rules`` has what the middle one was chosen by.
 
     Examples
     --------

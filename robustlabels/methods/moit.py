@@ -846,7 +846,7 @@ def default_memory_size(n: int, batch_size: int, n_classes: int) -> int:
     """200 rows a class, two views of 100, at most n and 20000; at least two batches of two views, or 0 for fewer rows.
 
     The authors' scripts have the same: 2000 rows for CIFAR-10, 20000 for CIFAR-100. A bank of all rows
-    cost more and brought nothing (``python -m benchmarks.rules``).
+    cost more and brought nothing (``python -m benchmarks.studies.rules``).
 
     Examples
     --------

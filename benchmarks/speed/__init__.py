@@ -1,0 +1,1 @@
+"""Ratios and curves of speed and memory: ``python -m benchmarks.speed``."""
