@@ -77,12 +77,15 @@ def test_python_blocks_run(page, monkeypatch):
 
 
 def test_every_public_name_has_an_api_page():
-    listed = set(re.findall(r"^ {3}(?:\w+\.)?(\w+)$", (DOCS / "api.rst").read_text(encoding="utf-8"), re.MULTILINE))
+    pages = [DOCS / "api.rst", *(DOCS / "methods").glob("*.rst")]
+    listed = {
+        name for page in pages for name in re.findall(r"^ {3}(\w+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
     modules = {"augment", "datasets", "displays", "noise"}
     assert set(robustlabels.__all__) - modules <= listed
     for name in modules:
         public = getattr(robustlabels, name).__all__
-        internal = {"check", "resolve"}  # of augment: what base.py calls
+        internal = {"check", "resolve"}  # of augment: what training/base.py calls
         assert set(public) - internal <= listed, name
 
 
@@ -95,5 +98,7 @@ def test_every_page_can_be_reached():
         assert f"\n   {page}\n" in index, page
     for folder in folders:
         text = (DOCS / folder / "index.rst").read_text(encoding="utf-8")
+        if ":glob:" in text:
+            continue  # a new method's page is found by itself
         for path in (DOCS / folder).glob("*.rst"):
             assert path.stem == "index" or f"\n   {path.stem}\n" in text, path

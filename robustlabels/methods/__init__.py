@@ -41,6 +41,6 @@ METHODS: dict[str, Method] = {
 }
 """Every classifier that needs no other one, by name. The command line takes the names in lower case.
 
-The two wrappers, :class:`SANMClassifier` and :class:`InfluentialRankClassifier`, are not among them: they need a
-classifier to wrap.
+The two wrappers, :class:`~robustlabels.SANMClassifier` and :class:`~robustlabels.InfluentialRankClassifier`, are not
+among them: they need a classifier to wrap.
 """

@@ -262,7 +262,7 @@ class Beliefs:
         return replace(self, flagged=flagged, suggested=suggested, confidence=confidence, threshold=threshold)
 
     def attributes(self) -> dict[str, Any]:
-        """Fitted attributes by name: those of :data:`ROW_ATTRIBUTES`, with labels in the user's type.
+        """Fitted attributes by name: those of ``ROW_ATTRIBUTES``, with labels in the user's type.
 
         A threshold and an interval of the noise rate are among them where the estimator has them. What a foreign
         detector does not say is left out.
