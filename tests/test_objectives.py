@@ -58,9 +58,9 @@ def test_plain_torch_loop_learns(name):
     whole = Batch(x, F.one_hot(y, 3).float(), torch.arange(300), torch.ones(300))
     for epoch in range(20):
         objective.on_epoch_begin(epoch, model, lambda: iter([whole]))
-        for turn in range(objective.n_turns):
+        for pass_number in range(objective.n_passes):
             for index in torch.randperm(300, generator=generator).split(50):
-                batch = Batch(x[index], F.one_hot(y[index], 3).float(), index, torch.ones(50), turn)
+                batch = Batch(x[index], F.one_hot(y[index], 3).float(), index, torch.ones(50), pass_number)
                 loss, logits = objective(model, batch)
                 assert logits.shape == (50, 3)
                 assert loss.shape == ()
@@ -95,7 +95,7 @@ def test_a_wrapper_is_what_it_wraps():
 
     plain, model = make("elr+")
     wrapped = Plug(make("elr+")[0])
-    assert wrapped.n_turns == 2
+    assert wrapped.n_passes == 2
     index = torch.arange(8)
     batch = Batch(torch.randn(8, 5), F.one_hot(index % 3, 3).float(), index, torch.ones(8), 1)
     torch.manual_seed(1)

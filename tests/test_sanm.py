@@ -430,10 +430,10 @@ class Net(nn.Module):
         return self.head(self.conv(x).relu().mean((2, 3)))
 
 
-def batch_of(n=12, seed=0, turn=0):
+def batch_of(n=12, seed=0, pass_number=0):
     y = F.one_hot(torch.arange(n) % 3, 3).float()
     weight = torch.rand(n, generator=seeded(seed)) + 0.5
-    return Batch(torch.randn(n, 2, 8, 8, generator=seeded(seed)), y, torch.arange(n), weight, turn)
+    return Batch(torch.randn(n, 2, 8, 8, generator=seeded(seed)), y, torch.arange(n), weight, pass_number)
 
 
 def masked(inner, n=12, **params):
@@ -513,7 +513,7 @@ def test_no_forward_too_many(name):
     inner, net, expected = hosts()[name]
     objective = masked(inner, n_members=2 if isinstance(net, Twin) else 1)
     with watching(net, "conv") as calls:
-        loss, _ = objective(net, batch_of(turn=0))
+        loss, _ = objective(net, batch_of(pass_number=0))
     assert len(calls) == expected
     assert loss.requires_grad
 

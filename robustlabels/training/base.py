@@ -302,7 +302,7 @@ class BaseNoisyLabelClassifier(
             **{f"optimizer__{k}": v for k, v in {**defaults, **given}.items()},
             "iterator_train": Batches,
             "iterator_train__shuffle": True,
-            "iterator_train__turns": objective.n_turns,
+            "iterator_train__n_passes": objective.n_passes,
             "iterator_valid": Batches,
             **{f"iterator_train__{k}": v for k, v in self._params_for("iterator_train").items()},
             "callbacks": copy.deepcopy(self.callbacks),

@@ -36,15 +36,15 @@ class Batch(NamedTuple):
         Row numbers in the arrays given to ``fit``, before any validation split.
     weight : Tensor of shape (b,)
         Sample weights, of mean one over the fit.
-    turn : int
-        Which of the objective's passes over the rows this batch belongs to, below ``Objective.n_turns``.
+    pass_number : int
+        Which of the objective's passes over the rows this batch belongs to, below ``Objective.n_passes``.
     """
 
     x: Tensor
     y: Tensor
     index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nobody asks of a batch
     weight: Tensor
-    turn: int = 0
+    pass_number: int = 0
 
 
 Model = Callable[..., Tensor]
@@ -65,7 +65,7 @@ class Objective(nn.Module):
         ``augment(x, generator=None) -> x`` on a batch tensor; :meth:`view` applies it in training mode.
     """
 
-    n_turns: int = 1
+    n_passes: int = 1
     """Passes over the rows in one epoch: 2 where two networks are trained one after the other."""
 
     pools_views: bool = False
@@ -105,7 +105,7 @@ class Objective(nn.Module):
     def after_step(self, model: Model) -> None:
         """After each optimizer step: weight averages live here."""
 
-    def draw(self, index: Tensor, batch_size: int, turn: int) -> Iterable[Tensor] | None:
+    def draw(self, index: Tensor, batch_size: int, pass_number: int) -> Iterable[Tensor] | None:
         """Row numbers of the batches of one pass over rows ``index``, where the method picks them itself; None is all
         rows in random order. Asked at the start of every pass.
         """
@@ -128,7 +128,7 @@ class ObjectiveWrapper(Objective):
     def __init__(self, inner: Objective) -> None:
         super().__init__()
         self.inner = inner
-        self.n_turns = inner.n_turns
+        self.n_passes = inner.n_passes
 
     def on_epoch_begin(self, epoch: int, model: Model, batches: Callable[[], Iterable[Batch]]) -> None:
         """Forward to the inner objective."""
@@ -138,9 +138,9 @@ class ObjectiveWrapper(Objective):
         """Forward to the inner objective."""
         self.inner.after_step(model)
 
-    def draw(self, index: Tensor, batch_size: int, turn: int) -> Iterable[Tensor] | None:
+    def draw(self, index: Tensor, batch_size: int, pass_number: int) -> Iterable[Tensor] | None:
         """Forward to the inner objective."""
-        return self.inner.draw(index, batch_size, turn)
+        return self.inner.draw(index, batch_size, pass_number)
 
     def posterior(self, index: Tensor) -> tuple[Tensor, Tensor] | None:
         """Forward to the inner objective."""

@@ -95,9 +95,9 @@ class Rows(Dataset):
             x = torch.from_numpy(_gather(self.x, index.cpu().numpy())).to(self.device)
         return as_inputs(x, self.layout, self.dtype)
 
-    def read(self, index: Tensor, turn: int = 0) -> tuple[dict[str, Any], Tensor]:
+    def read(self, index: Tensor, pass_number: int = 0) -> tuple[dict[str, Any], Tensor]:
         """One batch in skorch's form: the row numbers travel inside X."""
-        x = {"x": self.inputs(index), "index": index, "turn": turn}
+        x = {"x": self.inputs(index), "index": index, "pass_number": pass_number}
         if self.weight is not None:
             x["weight"] = self.weight.index_select(0, index)
         if self.soft_labels is not None:
@@ -111,7 +111,7 @@ class Rows(Dataset):
         else:
             target = torch.zeros(len(y), self.n_classes, device=y.device).scatter_(1, y[:, None], 1.0)
         weight = x["weight"] if "weight" in x else target.new_ones(()).expand(len(y))
-        return Batch(x["x"], target, x["index"], weight, x["turn"])
+        return Batch(x["x"], target, x["index"], weight, x["pass_number"])
 
 
 def as_inputs(x: Tensor, layout: str, dtype: torch.dtype | None) -> Tensor:
@@ -162,15 +162,15 @@ class Batches:
     shuffle : bool, default=False
         Draw a new order for every walk, from torch's seeded generator. While shuffling, a last batch of one row joins
         the batch before it: BatchNorm has no variance over one row.
-    turns : int, default=1
+    n_passes : int, default=1
         Walks over the rows in one epoch, each in an order of its own.
     """
 
     draw: Callable[[Tensor, int, int], Iterable[Tensor] | None] | None = None
     """The objective's hold on which rows a batch has: see :meth:`robustlabels.training.objective.Objective.draw`."""
 
-    def __init__(self, rows: Rows, batch_size: int, shuffle: bool = False, turns: int = 1) -> None:
-        self.rows, self.batch_size, self.shuffle, self.turns = rows, batch_size, shuffle, turns
+    def __init__(self, rows: Rows, batch_size: int, shuffle: bool = False, n_passes: int = 1) -> None:
+        self.rows, self.batch_size, self.shuffle, self.n_passes = rows, batch_size, shuffle, n_passes
 
     @property
     def sizes(self) -> list[int]:
@@ -178,18 +178,18 @@ class Batches:
         return batch_sizes(len(self.rows), self.batch_size, merge_last=self.shuffle)
 
     def __len__(self) -> int:
-        return self.turns * len(self.sizes)
+        return self.n_passes * len(self.sizes)
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], Tensor]]:
-        for turn in range(self.turns):
+        for pass_number in range(self.n_passes):
             index = self.rows.index
-            parts = None if self.draw is None else self.draw(index, self.batch_size, turn)
+            parts = None if self.draw is None else self.draw(index, self.batch_size, pass_number)
             if parts is None:
                 if self.shuffle:
                     index = index[torch.randperm(len(index)).to(index.device)]
                 parts = index.split(self.sizes)
             for part in parts:
-                yield self.rows.read(part, turn)
+                yield self.rows.read(part, pass_number)
 
 
 def batch_sizes(n: int, batch_size: int, *, merge_last: bool) -> list[int]:
