@@ -178,7 +178,7 @@ def test_auto_without_an_accelerator_is_the_cpu(images, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert str(small_cnn(CrossEntropyClassifier, "auto", max_epochs=1).fit(X, y).net_.device) == "cpu"
-    with pytest.raises(ValueError, match="device='cuda' was asked for, but torch finds none here"):
+    with pytest.raises(ValueError, match="device='cuda' is not available: PyTorch finds none here"):
         small_cnn(CrossEntropyClassifier, "cuda").fit(X, y)
 
 

@@ -384,11 +384,7 @@ class BaseNoisyLabelClassifier(
             else:
                 path = Path(self.checkpoint)
                 file = CheckpointFile(path.with_name(path.name + stage), self._identity)
-                state = file.read()
-                if state is None:
-                    net.fit_rows(rows, net.max_epochs, [*hooks, file])
-                else:
-                    net.resume_rows(rows, state, [*hooks, file])
+                net.fit_rows(rows, net.max_epochs, [*hooks, file], checkpoint=file.read())
         finally:
             if len(net.history):
                 self.net_ = net
