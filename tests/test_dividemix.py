@@ -313,7 +313,7 @@ def test_a_plugs_views_join_the_pool_on_their_side():
         asked.append((x, target, index, member))
         return [(x + 1, target.flip(1))]
 
-    objective.plug = plug
+    objective.view_source = plug
     state = {name: value.clone() for name, value in model.state_dict().items()}
     loss, logits = objective(model, batch._replace(pass_number=1))
     ((x, target, index, member),) = asked

@@ -19,6 +19,7 @@ from robustlabels.training.objective import (
     AtPrecision,
     Batch,
     CrossEntropy,
+    HostStateMixin,
     Objective,
     ObjectiveWrapper,
     at_precision_of,
@@ -215,3 +216,37 @@ def test_autocast_answers_in_float32_and_delegates():
     teacher = at_precision_of(model, nn.Linear(4, 2))
     assert isinstance(teacher, AtPrecision)
     assert at_precision_of(net, net) is net
+
+
+# --- state on the host ------------------------------------------------------------------------------------------------
+
+
+class Counting(HostStateMixin, CrossEntropy):
+    host_state = ("steps", "rate")
+
+    def __init__(self):
+        super().__init__()
+        self.steps, self.rate = [0, 0], None
+
+
+def test_host_state_is_saved_and_copied():
+    objective = Counting()
+    objective.steps, objective.rate = [3, 4], 0.25
+    state = objective.state_dict()
+    objective.steps[0] += 1  # a state in memory is of the moment when it was taken
+    resumed = Counting()
+    resumed.load_state_dict(state)
+    assert (resumed.steps, resumed.rate) == ([3, 4], 0.25)
+    resumed.steps[0] += 1
+    again = Counting()
+    again.load_state_dict(state)
+    assert again.steps == [3, 4]
+
+
+def test_host_state_survives_the_safe_loader(tmp_path):
+    objective = Counting()
+    objective.steps = [1, 2]
+    torch.save(objective.state_dict(), tmp_path / "state.pt")
+    resumed = Counting()
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert (resumed.steps, resumed.rate) == ([1, 2], None)

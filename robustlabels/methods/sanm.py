@@ -159,7 +159,7 @@ class MaskedObjective(ObjectiveWrapper):
         self.n_scored = 0
         self.epoch = 0
         self.pools = innermost(inner).pools_views
-        innermost(inner).plug = self.masked_views
+        innermost(inner).view_source = self.masked_views
         self._seen: list[Call] = []  # of the step that is on its way
         self._made: list[tuple[Tensor, Tensor, int | None]] = []
 

@@ -50,7 +50,7 @@ class Batch(NamedTuple):
 
 Model = Callable[..., Tensor]
 Augment = Callable[..., Tensor]
-Plug = Callable[..., list[tuple[Tensor, Tensor]]]
+ViewSource = Callable[..., list[tuple[Tensor, Tensor]]]
 
 
 class Objective(nn.Module):
@@ -77,7 +77,8 @@ class Objective(nn.Module):
     """Whether the method itself keeps the network from learning labels that it considers wrong. A wrapper then
     intervenes less."""
 
-    plug: Plug | None = None
+    view_source: ViewSource | None = None
+    """The method of a wrapper that makes views; a wrapper sets it on the innermost objective."""
 
     def __init__(self, augment: Augment | None = None) -> None:
         super().__init__()
@@ -111,7 +112,7 @@ class Objective(nn.Module):
         -------
         list of (Tensor of shape (b, ...), Tensor of shape (b, n_classes))
         """
-        return [] if self.plug is None else self.plug(model, x, target, index, member=member)
+        return [] if self.view_source is None else self.view_source(model, x, target, index, member=member)
 
     def forward(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the loss (a scalar with gradient) and the logits (b, n_classes) of one training batch."""
