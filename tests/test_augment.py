@@ -59,7 +59,7 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-# -- One image at a time
+# --- one image at a time ----------------------------------------------------------------------------------------------
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
@@ -362,7 +362,7 @@ def test_crop_takes_bytes():
     assert torch.equal(out.float(), RandomCrop(2)(x.float(), seeded()))
 
 
-# -- Draws
+# --- draws ------------------------------------------------------------------------------------------------------------
 
 
 def test_every_shift_is_equally_likely():
@@ -486,7 +486,7 @@ def test_without_a_generator_the_default_one_draws(f):
         assert not torch.equal(f(x), first)
 
 
-# -- What stays
+# --- what stays -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("f", STEPS, ids=str)
@@ -527,7 +527,7 @@ def test_a_generator_on_the_cpu_gives_the_same_views_on_cuda():
     assert torch.equal(ColumnCorruption()(x.cuda(), seeded()).cpu(), ColumnCorruption()(x, seeded()))
 
 
-# -- As objects
+# --- as objects -------------------------------------------------------------------------------------------------------
 
 
 def test_repr_equality_and_pickle():
@@ -595,7 +595,7 @@ def test_bad_parameters(make, message):
         make()
 
 
-# -- Resolve
+# --- resolve ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("side", "padding"), [(8, 1), (4, 1), (28, 3), (32, 4), (224, 28)])
@@ -697,7 +697,7 @@ def test_what_cannot_be_resolved(given, shape, error, message):
         resolve(given, shape)
 
 
-# -- Check
+# --- check ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("f", [*STEPS, resolve(doubled, (3, 12, 12))], ids=lambda f: type(f).__name__)
