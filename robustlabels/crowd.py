@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from robustlabels.noise import _is_missing
+from robustlabels.noise import is_missing
 
 __all__ = ["Consensus", "average_annotator", "consensus", "dawid_skene", "expectation", "maximization"]
 
@@ -256,10 +256,10 @@ def _read(annotations: Any, missing: Any) -> tuple[NDArray[Any], NDArray[np.bool
     if not cells.size:
         raise ValueError(f"annotations are empty: shape {cells.shape}.")
     typed = cells.dtype != object  # then what is missing is NaN or NaT, which differ from themselves
-    given = cells == cells if typed else ~np.frompyfunc(_is_missing, 1, 1)(cells).astype(bool)
+    given = cells == cells if typed else ~np.frompyfunc(is_missing, 1, 1)(cells).astype(bool)
     if masked is not None:
         given &= ~masked
-    if missing is not None and not _is_missing(missing):
+    if missing is not None and not is_missing(missing):
         given &= np.asarray(cells != missing, dtype=bool)
     if not given.any(axis=1).all():
         none = np.flatnonzero(~given.any(axis=1))

@@ -526,16 +526,24 @@ def _check_labels(y: ArrayLike) -> NDArray[Any]:
         raise ValueError("y is empty: there is no label to flip.")
     cells = labels if hasattr(y, "dtype") else np.asarray(y, dtype=object)  # a NaN among strings would become "nan"
     if cells.dtype.kind in "fmMO":
-        missing = np.array([_is_missing(cell) for cell in cells])
+        missing = np.array([is_missing(cell) for cell in cells])
         if missing.any():
             raise ValueError(f"y has a missing label in row {missing.argmax()}: drop or fill such rows first.")
     return labels
 
 
-def _is_missing(label: Any) -> bool:
+def is_missing(label: Any) -> bool:
+    """Return whether one label is missing: None, NaN, NaT or pandas.NA.
+
+    Examples
+    --------
+    >>> from robustlabels.noise import is_missing
+    >>> is_missing(float("nan")), is_missing("nan")
+    (True, False)
+    """
     try:
-        return label is None or bool(label != label)  # NaN and NaT differ from themselves
-    except TypeError:  # pandas.NA has no truth value
+        return label is None or bool(label != label)  # NaN and NaT are the values that differ from themselves.
+    except TypeError:  # A comparison with pandas.NA has no truth value.
         return True
 
 

@@ -27,10 +27,12 @@ from robustlabels.augment import (
     RandomGrayscale,
     RandomResizedCrop,
     check,
+    randaugment,
     resolve,
     standard,
     strong,
 )
+from robustlabels.augment import images as image_augment
 
 STEPS = [
     RandomCrop(3),
@@ -59,7 +61,7 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-# -- One image at a time
+# --- one image at a time ----------------------------------------------------------------------------------------------
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
@@ -79,7 +81,7 @@ def test_crop_is_a_loop_over_padded_images(shape, padding, fill, channels_last, 
         padded = torch.full((c, h + 2 * padding, w + 2 * padding), float(fill))
         padded[:, padding : padding + h, padding : padding + w] = x[i]
         expected[i] = padded[:, top[i] : top[i] + h, left[i] : left[i] + w]
-    torch.testing.assert_close(augment._crop(x, top, left, padding, fill), expected, rtol=0, atol=0)
+    torch.testing.assert_close(image_augment.crop(x, top, left, padding, fill), expected, rtol=0, atol=0)
 
 
 @settings(deadline=None, derandomize=True, max_examples=40)
@@ -96,7 +98,7 @@ def test_flip_is_a_loop_over_images(shape, channels_last, data):
         for j in range(shape[3]):
             if mask[i]:
                 expected[i, :, :, j] = x[i, :, :, shape[3] - 1 - j]
-    torch.testing.assert_close(augment._flip(x, mask), expected, rtol=0, atol=0)
+    torch.testing.assert_close(image_augment.flip(x, mask), expected, rtol=0, atol=0)
 
 
 def bilinear(image, top, left, height, width):
@@ -120,8 +122,8 @@ def test_resized_crop_is_a_loop_over_pixels(shape, channels_last, seed):
     x = images(*shape, channels_last=channels_last, seed=seed).double()
     boxes = RandomResizedCrop()._draw(shape[0], seeded(seed), torch.device("cpu"))
     expected = torch.stack([bilinear(x[i], *boxes[:, i].tolist()) for i in range(shape[0])])
-    torch.testing.assert_close(augment._resized_crop(x, *boxes), expected, rtol=0, atol=1e-6)
-    assert torch.equal(RandomResizedCrop()(x, seeded(seed)), augment._resized_crop(x, *boxes))
+    torch.testing.assert_close(image_augment.resized_crop(x, *boxes), expected, rtol=0, atol=1e-6)
+    assert torch.equal(RandomResizedCrop()(x, seeded(seed)), image_augment.resized_crop(x, *boxes))
 
 
 def test_resized_crop_of_whole_pixels_is_interpolate_inside_the_box():
@@ -129,7 +131,7 @@ def test_resized_crop_of_whole_pixels_is_interpolate_inside_the_box():
     for top, left, height, width in [(0, 0, 6, 8), (3, 5, 4, 9), (6, 0, 6, 16)]:
         expected = F.interpolate(x[:, :, top : top + height, left : left + width], size, mode="bilinear")
         box = [torch.full((len(x),), v, dtype=torch.float64) for v in (top / 12, left / 16, height / 12, width / 16)]
-        out = augment._resized_crop(x, *box)
+        out = image_augment.resized_crop(x, *box)
         # within half a pixel of the box's edges `interpolate` sees nothing beyond it, we do
         i, j = math.ceil(0.5 * 12 / height), math.ceil(0.5 * 16 / width)
         torch.testing.assert_close(out[:, :, i:-i, j:-j], expected[:, :, i:-i, j:-j])
@@ -178,29 +180,29 @@ def test_jitter_is_one_step_after_another_for_each_image(shape, scale, channels_
     f = ColorJitter(0.8, 0.8, 0.8, 0.5)
     draws = f._draw(shape[0], seeded(seed), torch.device("cpu"))
     expected = torch.stack([jitter_one(x[i], *draws[:, i].tolist(), clip=scale == (1, 0)) for i in range(shape[0])])
-    torch.testing.assert_close(augment._jitter(x, *draws), expected, rtol=0, atol=1e-5 * scale[0])
-    assert torch.equal(f(x, seeded(seed)), augment._jitter(x, *draws))
+    torch.testing.assert_close(image_augment.jitter(x, *draws), expected, rtol=0, atol=1e-5 * scale[0])
+    assert torch.equal(f(x, seeded(seed)), image_augment.jitter(x, *draws))
 
 
 def test_hue_turns_as_the_color_wheel():
     red = torch.tensor([0.6, 0.4, 0.4], dtype=torch.float64).reshape(1, 3, 1, 1)
     one = torch.ones(1)
     for turn in torch.linspace(-0.5, 0.5, 11):
-        out = augment._jitter(red, one, one, one, turn * one).flatten()
-        luma = augment._GRAY @ out
-        assert abs(luma - augment._GRAY @ red.flatten()) < 1e-6
+        out = image_augment.jitter(red, one, one, one, turn * one).flatten()
+        luma = image_augment.GRAY @ out
+        assert abs(luma - image_augment.GRAY @ red.flatten()) < 1e-6
         away = abs(colorsys.rgb_to_hsv(*out.tolist())[0] - turn.item() % 1)
         assert min(away, 1 - away) < 0.09  # YIQ's circle is not quite HSV's
-    torch.testing.assert_close(augment._jitter(red, one, one, one, 1 * one), red, rtol=0, atol=1e-6)
+    torch.testing.assert_close(image_augment.jitter(red, one, one, one, 1 * one), red, rtol=0, atol=1e-6)
 
 
 def test_gray_stays_gray_and_saturation_0_makes_it():
     one = torch.ones(6)
     gray = images(c=1).expand(6, 3, 12, 12)
-    torch.testing.assert_close(augment._jitter(gray, one, one, 1.7 * one, 0.3 * one), gray)
+    torch.testing.assert_close(image_augment.jitter(gray, one, one, 1.7 * one, 0.3 * one), gray)
     everything = torch.ones(6, dtype=torch.bool)
-    expected = augment._grayscale(images(), everything)
-    torch.testing.assert_close(augment._jitter(images(), one, one, 0 * one, 0.2 * one), expected)
+    expected = image_augment.grayscale(images(), everything)
+    torch.testing.assert_close(image_augment.jitter(images(), one, one, 0 * one, 0.2 * one), expected)
 
 
 def test_jitter_is_cut_off_at_0_and_1_only_for_batches_that_lie_there():
@@ -227,7 +229,7 @@ def test_grayscale_is_a_loop_over_images(shape, channels_last, data):
         if mask[i]:
             for channel in range(3):
                 expected[i, channel] = 0.299 * x[i, 0] + 0.587 * x[i, 1] + 0.114 * x[i, 2]
-    out = augment._grayscale(x, mask)
+    out = image_augment.grayscale(x, mask)
     torch.testing.assert_close(out, expected)
     assert torch.equal(out[~mask], x[~mask])
 
@@ -273,7 +275,7 @@ def pillow(image, name, v):
     }[name]()
 
 
-@pytest.mark.parametrize("name", augment._OPS)
+@pytest.mark.parametrize("name", randaugment.OPS)
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_each_operation_is_pillows_image_by_image(name, channels_last):
     Image = pytest.importorskip("PIL.Image")
@@ -283,7 +285,7 @@ def test_each_operation_is_pillows_image_by_image(name, channels_last):
     levels = torch.tensor([-9, -6, -3, -1, 1, 2, 5, 8, 9])
     x = (image / 255).expand(len(levels), -1, -1, -1).contiguous()
     x = x.to(memory_format=torch.channels_last) if channels_last else x
-    out = augment._apply(x, torch.full((len(levels),), augment._OPS.index(name)), levels)
+    out = randaugment.apply_operations(x, torch.full((len(levels),), randaugment.OPS.index(name)), levels)
     for i, v in enumerate(levels.tolist()):
         one = pillow(Image.fromarray(image.permute(1, 2, 0).numpy()), name, v)
         expected = torch.frombuffer(bytearray(one.tobytes()), dtype=torch.uint8).view(24, 32, 3).permute(2, 0, 1)
@@ -297,7 +299,7 @@ def test_every_image_meets_its_own_operations():
     for i in range(40):
         one = x[i : i + 1]
         for k in range(2):
-            one = augment._apply(one, ops[k, i : i + 1], levels[k, i : i + 1])
+            one = randaugment.apply_operations(one, ops[k, i : i + 1], levels[k, i : i + 1])
         expected.append(one)
     torch.testing.assert_close(f(x, seeded()), torch.cat(expected))
     x = x / x.max()
@@ -339,7 +341,7 @@ def test_every_shape_and_dtype_comes_back_finite(shape, f, dtype, constant):
 def test_no_shift_in_the_middle():
     x = images()
     middle = torch.full((len(x),), 4)
-    assert torch.equal(augment._crop(x, middle, middle, padding=4), x)
+    assert torch.equal(image_augment.crop(x, middle, middle, padding=4), x)
     assert torch.equal(RandomCrop(0)(x), x)
     assert torch.equal(HorizontalFlip(0)(x), x)
     assert torch.equal(HorizontalFlip(1)(x), x.flip(3))
@@ -362,7 +364,7 @@ def test_crop_takes_bytes():
     assert torch.equal(out.float(), RandomCrop(2)(x.float(), seeded()))
 
 
-# -- Draws
+# --- draws ------------------------------------------------------------------------------------------------------------
 
 
 def test_every_shift_is_equally_likely():
@@ -486,7 +488,7 @@ def test_without_a_generator_the_default_one_draws(f):
         assert not torch.equal(f(x), first)
 
 
-# -- What stays
+# --- what stays -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("f", STEPS, ids=str)
@@ -527,7 +529,7 @@ def test_a_generator_on_the_cpu_gives_the_same_views_on_cuda():
     assert torch.equal(ColumnCorruption()(x.cuda(), seeded()).cpu(), ColumnCorruption()(x, seeded()))
 
 
-# -- As objects
+# --- as objects -------------------------------------------------------------------------------------------------------
 
 
 def test_repr_equality_and_pickle():
@@ -569,8 +571,8 @@ def test_compose_applies_its_steps_in_turn():
             lambda: RandomResizedCrop()(torch.zeros(1, 1, 2, 2, dtype=torch.uint8)),
             r"floats, got torch.uint8; .*float\(\)",
         ),
-        (lambda: ColorJitter(contrast=-1), "contrast must be 0 or more, got -1"),
-        (lambda: ColorJitter(hue=0.6), r"hue must be in \[0, 0.5\], .* got 0.6"),
+        (lambda: ColorJitter(contrast=-1), "contrast must be a finite number of 0 or more, got -1"),
+        (lambda: ColorJitter(hue=0.6), r"hue must be .* in \[0, 0.5\], got 0.6"),
         (lambda: ColorJitter(p=2), r"p must be in \[0, 1\], got 2"),
         (lambda: ColorJitter()(torch.zeros(4, 5)), "ColorJitter.* needs images"),
         (lambda: ColorJitter()(torch.zeros(1, 3, 2, 2, dtype=torch.int64)), "ColorJitter.* needs floats"),
@@ -595,7 +597,7 @@ def test_bad_parameters(make, message):
         make()
 
 
-# -- Resolve
+# --- resolve ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("side", "padding"), [(8, 1), (4, 1), (28, 3), (32, 4), (224, 28)])
@@ -686,7 +688,7 @@ def test_a_wrapped_function_is_pickled():
             "standard",
             (20,),
             ValueError,
-            r"needs images, .* got rows of shape \(20,\); take augment=None, or a callable",
+            r"needs images, .* got rows of shape \(20,\); set augment=None, or a callable",
         ),
         (3, (20,), TypeError, "must be callable .* got 3"),
         (times, (20,), TypeError, r"with \(x, factor\); bind its other arguments with functools.partial"),
@@ -697,7 +699,7 @@ def test_what_cannot_be_resolved(given, shape, error, message):
         resolve(given, shape)
 
 
-# -- Check
+# --- check ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("f", [*STEPS, resolve(doubled, (3, 12, 12))], ids=lambda f: type(f).__name__)
@@ -720,8 +722,8 @@ def test_check_lets_missing_values_through():
         (lambda x: x[0], r"keep the shape \(4, 3\), got \(3,\)"),
         (lambda x: x.double(), "keep the dtype torch.float32, got torch.float64"),
         (lambda x: x.to("meta"), "keep the device cpu, got meta"),
-        (lambda x: x / 0, "must not return NaN where there was none"),
-        (lambda x: x.add_(1), "changed in place"),
+        (lambda x: x / 0, "must not return NaN for rows without NaN"),
+        (lambda x: x.add_(1), "changed its input in place"),
         (lambda x: x.numpy(), "must return a tensor, got ndarray"),
         (lambda x: (x, x), "must return a tensor, got tuple"),
     ],
@@ -734,4 +736,4 @@ def test_check_names_what_is_wrong(f, message):
 def test_padding_matches_torch():
     x = images()
     zero = torch.zeros(len(x), dtype=torch.long)
-    assert torch.equal(augment._crop(x, zero, zero, 2), F.pad(x, (2, 0, 2, 0))[:, :, :12, :12])
+    assert torch.equal(image_augment.crop(x, zero, zero, 2), F.pad(x, (2, 0, 2, 0))[:, :, :12, :12])

@@ -49,7 +49,7 @@ real_data = pytest.mark.skipif(
 )
 
 
-# Stored images
+# --- stored images ----------------------------------------------------------------------------------------------------
 
 
 def _encode(images):
@@ -97,7 +97,7 @@ def test_texts():
     assert texts.dtype == object
 
 
-# The container
+# --- the container ----------------------------------------------------------------------------------------------------
 
 
 def _toy():
@@ -120,7 +120,7 @@ def test_dataset_is_short_to_read_frozen_and_picklable():
     assert copy.extra == {}
 
 
-# Where the files are
+# --- where the files are ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("load", LOADERS)
@@ -195,7 +195,7 @@ def test_fashion_mnist_as_published(monkeypatch, tmp_path):
         load_fashion_mnist(idx_folder=tmp_path)
 
 
-# The real files
+# --- the real files ---------------------------------------------------------------------------------------------------
 
 
 @real_data
@@ -247,7 +247,7 @@ def test_real_cifar10_images():
     assert data.class_names == features.class_names
 
 
-# Image folders
+# --- image folders ----------------------------------------------------------------------------------------------------
 
 
 def _save(path, pixels):
@@ -354,7 +354,7 @@ def test_folder_errors(tmp_path):
         load_image_folder(tmp_path, mode="CMYK", skip_corrupt=True)
 
 
-# The lazy view
+# --- the lazy view ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -466,7 +466,7 @@ def test_pillow_is_imported_late_and_named_if_missing(monkeypatch):
         X.read([0])
 
 
-# Decoding
+# --- decoding ---------------------------------------------------------------------------------------------------------
 
 
 def test_shorter_side_is_scaled_and_the_center_kept(tmp_path):
@@ -518,7 +518,7 @@ def test_large_jpeg_keeps_its_colors(tmp_path):
     np.testing.assert_allclose(image[:, 12, 8], (0, 0, 0), atol=4)
 
 
-# In scikit-learn
+# --- in scikit-learn --------------------------------------------------------------------------------------------------
 
 
 def test_scikit_learn_splits_the_view(pets):

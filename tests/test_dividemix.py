@@ -164,9 +164,9 @@ def test_oracle_7a_swapped_names_swap_the_results():
     torch.testing.assert_close(other.clean_proba, objective.clean_proba.flip(0), rtol=0, atol=0)
     torch.testing.assert_close(other.refined, objective.refined)
     results = []
-    for trained, which, turn in ((objective, model, 0), (other, swapped, 1)):
+    for trained, which, pass_number in ((objective, model, 0), (other, swapped, 1)):
         torch.manual_seed(3)
-        loss, _ = trained(which, batch._replace(turn=turn))
+        loss, _ = trained(which, batch._replace(pass_number=pass_number))
         results.append((loss.item(), torch.autograd.grad(loss, list(model[0].parameters()))))
     assert results[0][0] == results[1][0]
     for mine, theirs in zip(results[0][1], results[1][1], strict=True):
@@ -313,9 +313,9 @@ def test_a_plugs_views_join_the_pool_on_their_side():
         asked.append((x, target, index, member))
         return [(x + 1, target.flip(1))]
 
-    objective.plug = plug
+    objective.view_source = plug
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    loss, logits = objective(model, batch._replace(turn=1))
+    loss, logits = objective(model, batch._replace(pass_number=1))
     ((x, target, index, member),) = asked
     assert (member, logits.shape) == (1, (24, 3))
     torch.testing.assert_close(index, batch.index)
@@ -332,15 +332,15 @@ def test_a_plugs_views_join_the_pool_on_their_side():
 
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(2, 20), st.integers(0, 1))
-def test_labeled_rows_once_and_as_many_unlabeled_ones(n_labeled, n_unlabeled, batch_size, turn):
+def test_labeled_rows_once_and_as_many_unlabeled_ones(n_labeled, n_unlabeled, batch_size, pass_number):
     n = n_labeled + n_unlabeled
     objective = DivideMixObjective(n, 2, warmup=3, ramp=1)
     index = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-    objective.clean_proba[1 - turn] = (torch.arange(n) < n_labeled).float()
-    objective.divided[turn] = n_labeled > 0
-    assert objective.draw(index, batch_size, turn) is None  # the warm-up
+    objective.clean_proba[1 - pass_number] = (torch.arange(n) < n_labeled).float()
+    objective.divided[pass_number] = n_labeled > 0
+    assert objective.draw(index, batch_size, pass_number) is None  # the warm-up
     objective.epoch = 3
-    batches = objective.draw(index, batch_size, turn)
+    batches = objective.draw(index, batch_size, pass_number)
     if not n_labeled:
         assert batches is None
         return
@@ -361,11 +361,11 @@ def test_labeled_rows_once_and_as_many_unlabeled_ones(n_labeled, n_unlabeled, ba
 
 def test_the_loop_takes_what_the_objective_draws():
     rows = Rows(np.zeros((6, 2), dtype=np.float32), torch.zeros(6, dtype=torch.int64), n_classes=2)
-    batches = Batches(rows, 4, shuffle=True, turns=2)
-    batches.draw = lambda index, batch_size, turn: [index[:1], index[4:]] if turn else None
-    seen = [(x["turn"], x["index"].tolist()) for x, _ in batches]
-    assert sorted(chain.from_iterable(index for turn, index in seen if turn == 0)) == list(range(6))
-    assert [index for turn, index in seen if turn == 1] == [[0], [4, 5]]
+    batches = Batches(rows, 4, shuffle=True, n_passes=2)
+    batches.draw = lambda index, batch_size, pass_number: [index[:1], index[4:]] if pass_number else None
+    seen = [(x["pass_number"], x["index"].tolist()) for x, _ in batches]
+    assert sorted(chain.from_iterable(index for pass_number, index in seen if pass_number == 0)) == list(range(6))
+    assert [index for pass_number, index in seen if pass_number == 1] == [[0], [4, 5]]
 
 
 def test_epochs_are_as_long_as_the_clean_set(blobs):

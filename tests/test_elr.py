@@ -27,11 +27,11 @@ from robustlabels.noise import CIFAR10_PAIRS, AsymmetricNoise, SymmetricNoise
 from robustlabels.training.objective import Batch
 
 
-def batch(index, labels, n_classes, x=None, turn=0):
+def batch(index, labels, n_classes, x=None, pass_number=0):
     """A batch whose inputs are whatever the model ignores."""
     index = torch.tensor(index)
     x = torch.zeros(len(index), 1) if x is None else x
-    return Batch(x, F.one_hot(torch.tensor(labels), n_classes).float(), index, torch.ones(len(index)), turn)
+    return Batch(x, F.one_hot(torch.tensor(labels), n_classes).float(), index, torch.ones(len(index)), pass_number)
 
 
 class Fixed(nn.Module):

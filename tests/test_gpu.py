@@ -178,7 +178,7 @@ def test_auto_without_an_accelerator_is_the_cpu(images, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert str(small_cnn(CrossEntropyClassifier, "auto", max_epochs=1).fit(X, y).net_.device) == "cpu"
-    with pytest.raises(ValueError, match="device='cuda' was asked for, but torch finds none here"):
+    with pytest.raises(ValueError, match="device='cuda' is not available: PyTorch finds none here"):
         small_cnn(CrossEntropyClassifier, "cuda").fit(X, y)
 
 
@@ -342,7 +342,7 @@ def test_no_step_waits_for_the_device(images, monkeypatch, classifier, module, d
     if "noise_rate" in clf.get_params():
         clf.set_params(noise_rate=0.2)  # estimated otherwise, once in a fit
     clf.fit(X, y, **({"sample_weight": np.linspace(0.5, 1.5, len(X))} if hasattr(clf, "class_weight") else {}))
-    steps = clf.net_.criterion_.n_turns * 4
+    steps = clf.net_.criterion_.n_passes * 4
     if type(clf.net_.criterion_).draw is not Objective.draw:  # as many batches as the method drew
         steps = clf.history_[-1, "train_batch_count"]
         assert steps > 0

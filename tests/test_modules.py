@@ -56,7 +56,7 @@ def same_weights(a, b):
     return all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-# -- Standardize
+# --- standardize ------------------------------------------------------------------------------------------------------
 
 
 def test_standardize_columns_and_channels():
@@ -105,7 +105,7 @@ def test_only_a_mean_or_only_a_std():
     assert torch.equal(MLP(2, 2, std=[2.0, 2.0]).standardize(x), x / 2)
 
 
-# -- Presets
+# --- presets ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_mlp_flattens_images_with_statistics_of_their_channels():
     assert net(torch.randn(2, 3, 8, 8)).shape == (2, 4)
 
 
-# -- Build
+# --- build ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ def test_an_instance_is_copied_deeply():
     [
         ("mpl", {}, ValueError, r"'mpl' is not a preset \('auto', 'mlp', .*'resnet34'\). Did you mean 'mlp'\?"),
         ("zebra", {}, ValueError, r"'zebra' is not a preset \('auto', .*'resnet34'\)\.$"),
-        ("cnn", {}, ValueError, r"'cnn' \(SmallConvNet\) needs images, .* got rows of shape \(4,\); take module='mlp'"),
+        ("cnn", {}, ValueError, r"'cnn' \(SmallConvNet\) needs images, .* got rows of shape \(4,\); set module='mlp'"),
         (ResNet18, {}, ValueError, "ResNet18 needs images"),
         ("mlp", {"widht": 3}, TypeError, r"'mlp' \(MLP\) takes no 'widht'; it takes .*'width'.* Did you mean 'width'"),
         ("auto", {"stem": 3}, TypeError, r"'auto' \(MLP\) takes no 'stem'"),
@@ -385,7 +385,7 @@ def test_an_instance_is_copied_deeply():
             3,
             {},
             TypeError,
-            "must be a preset's name, an nn.Module, or a class or function that returns one, got int: 3",
+            "must be the name of a preset, an nn.Module, or a class or function that returns one, got int: 3",
         ),
         (MLP(4, 3), {"width": 3}, ValueError, "'width' cannot be set on a MLP that is built already; give its class"),
     ],
@@ -400,7 +400,7 @@ def test_closest():
     assert closest("zebra", PRESETS) == "."
 
 
-# -- Probe
+# --- probe ------------------------------------------------------------------------------------------------------------
 
 
 class HuggingFaceLike(nn.Module):
@@ -537,7 +537,7 @@ def test_probe_warns_of_probabilities():
         probe(nn.Sequential(nn.Linear(4, 3), nn.LogSoftmax(1)), torch.randn(2, 4), 3)
 
 
-# -- Look inside
+# --- look inside ------------------------------------------------------------------------------------------------------
 
 
 class Deep(nn.Module):
@@ -575,7 +575,7 @@ def test_find_head(net, path, expected):
 @pytest.mark.parametrize(
     ("net", "path", "message"),
     [
-        (nn.Conv2d(1, 1, 1), None, "has no nn.Linear to take as its head; .* End the module with an nn.Linear"),
+        (nn.Conv2d(1, 1, 1), None, "has no nn.Linear to take as its head, .* End the module with an nn.Linear"),
         (Deep(), "clasifier.2", "head='clasifier.2' is not in the module, .* Did you mean 'classifier.2'"),
         (Deep(), "classifier", "head='classifier' is a Sequential, not an nn.Linear; the module has 'trunk.fc', "),
         (Deep(), "fc", "head='fc' is not in the module, whose linear layers are 'trunk.fc'"),  # not half a name
@@ -733,7 +733,7 @@ def test_find_feature_map_names_what_to_set(path, message):
     with pytest.raises(ValueError, match="feature_layer='unused' gives no tensor"):
         find_feature_map(Wave(), torch.randn(2, 2, 20), "unused")
     for shape in (16,), (4, 4):
-        with pytest.raises(ValueError, match="Give X the shape of what it holds, where the network reshapes it"):
+        with pytest.raises(ValueError, match="If the network reshapes its input, pass X in the shape of the images"):
             find_feature_map(Reshaped(), torch.randn(2, *shape), "conv")
     assert find_feature_map(Reshaped(), torch.randn(2, 1, 4, 4), "conv") == "conv"
 
@@ -783,7 +783,7 @@ def test_has_convolution():
     assert not has_convolution(MLP(4, 3))
 
 
-# -- Twin
+# --- twin -------------------------------------------------------------------------------------------------------------
 
 
 def test_twin():

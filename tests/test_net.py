@@ -33,17 +33,17 @@ def test_batch_sizes_cover_the_rows_without_a_lone_last_one(n, size, merge):
 
 
 @given(st.integers(2, 60), st.integers(1, 20), st.integers(1, 3))
-def test_every_row_once_a_turn_and_aligned(n, size, turns):
+def test_every_row_once_a_pass_and_aligned(n, size, n_passes):
     data = rows(n)
     torch.manual_seed(0)
-    seen = [[] for _ in range(turns)]
-    batches = Batches(data, size, shuffle=True, turns=turns)
+    seen = [[] for _ in range(n_passes)]
+    batches = Batches(data, size, shuffle=True, n_passes=n_passes)
     count = 0
     for x, y in batches:
         count += 1
         np.testing.assert_array_equal(x["x"][:, 0], 2 * x["index"])
         np.testing.assert_array_equal(y, x["index"] % 3)
-        seen[x["turn"]] += x["index"].tolist()
+        seen[x["pass_number"]] += x["index"].tolist()
     assert count == len(batches)
     assert all(sorted(walk) == list(range(n)) for walk in seen)
 

@@ -53,7 +53,7 @@ def label_arrays(draw):
     return np.array([*values, *draw(st.lists(st.sampled_from(values), max_size=60))])
 
 
-# Every simulator
+# --- every simulator --------------------------------------------------------------------------------------------------
 
 
 @all_kinds
@@ -146,7 +146,7 @@ def test_label_types(y):
     assert noise.rate_ == 0.5
 
 
-# Symmetric
+# --- symmetric --------------------------------------------------------------------------------------------------------
 
 
 @given(label_arrays(), rates, seeds, st.booleans())
@@ -185,7 +185,7 @@ def test_nominal_never_flips_more_rows_than_it_draws(n_classes, rate, random_sta
     assert noise.flip_mask_.sum() <= round(rate * 100)
 
 
-# Asymmetric and pair
+# --- asymmetric and pair ----------------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.integers(0, 3), max_size=80), rates, seeds)
@@ -272,7 +272,7 @@ def test_cifar100_mappings():
         cifar100_mapping("coarse")
 
 
-# Numbers of the published generators
+# --- numbers of the published generators ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("random_state", range(3))
@@ -320,7 +320,7 @@ def test_oracle_8_noise_generators_cifar100():
     assert (now.rate_, before.rate_) == (0.4, pytest.approx(0.4 * 0.4))
 
 
-# Instance dependent
+# --- instance dependent -----------------------------------------------------------------------------------------------
 
 
 def test_instance_probabilities_against_a_loop():
@@ -391,7 +391,7 @@ def test_instance_noise_containers_agree():
         np.testing.assert_array_equal(InstanceDependentNoise(0.4, random_state=0).flip(y, X), expected)
 
 
-# Transition
+# --- transition -------------------------------------------------------------------------------------------------------
 
 
 def test_transition_follows_its_matrix():
@@ -411,7 +411,7 @@ def test_transition_leaves_its_matrix_alone():
     np.testing.assert_array_equal(matrix, [[0.9, 0.1], [0.2, 0.8]])
 
 
-# Errors
+# --- errors -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rate", [1.2, 1, -0.1, float("nan"), float("inf")])

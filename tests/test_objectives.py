@@ -19,6 +19,7 @@ from robustlabels.training.objective import (
     AtPrecision,
     Batch,
     CrossEntropy,
+    HostStateMixin,
     Objective,
     ObjectiveWrapper,
     at_precision_of,
@@ -58,9 +59,9 @@ def test_plain_torch_loop_learns(name):
     whole = Batch(x, F.one_hot(y, 3).float(), torch.arange(300), torch.ones(300))
     for epoch in range(20):
         objective.on_epoch_begin(epoch, model, lambda: iter([whole]))
-        for turn in range(objective.n_turns):
+        for pass_number in range(objective.n_passes):
             for index in torch.randperm(300, generator=generator).split(50):
-                batch = Batch(x[index], F.one_hot(y[index], 3).float(), index, torch.ones(50), turn)
+                batch = Batch(x[index], F.one_hot(y[index], 3).float(), index, torch.ones(50), pass_number)
                 loss, logits = objective(model, batch)
                 assert logits.shape == (50, 3)
                 assert loss.shape == ()
@@ -95,7 +96,7 @@ def test_a_wrapper_is_what_it_wraps():
 
     plain, model = make("elr+")
     wrapped = Plug(make("elr+")[0])
-    assert wrapped.n_turns == 2
+    assert wrapped.n_passes == 2
     index = torch.arange(8)
     batch = Batch(torch.randn(8, 5), F.one_hot(index % 3, 3).float(), index, torch.ones(8), 1)
     torch.manual_seed(1)
@@ -215,3 +216,37 @@ def test_autocast_answers_in_float32_and_delegates():
     teacher = at_precision_of(model, nn.Linear(4, 2))
     assert isinstance(teacher, AtPrecision)
     assert at_precision_of(net, net) is net
+
+
+# --- state on the host ------------------------------------------------------------------------------------------------
+
+
+class Counting(HostStateMixin, CrossEntropy):
+    host_state = ("steps", "rate")
+
+    def __init__(self):
+        super().__init__()
+        self.steps, self.rate = [0, 0], None
+
+
+def test_host_state_is_saved_and_copied():
+    objective = Counting()
+    objective.steps, objective.rate = [3, 4], 0.25
+    state = objective.state_dict()
+    objective.steps[0] += 1  # a state in memory is of the moment when it was taken
+    resumed = Counting()
+    resumed.load_state_dict(state)
+    assert (resumed.steps, resumed.rate) == ([3, 4], 0.25)
+    resumed.steps[0] += 1
+    again = Counting()
+    again.load_state_dict(state)
+    assert again.steps == [3, 4]
+
+
+def test_host_state_survives_the_safe_loader(tmp_path):
+    objective = Counting()
+    objective.steps = [1, 2]
+    torch.save(objective.state_dict(), tmp_path / "state.pt")
+    resumed = Counting()
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert (resumed.steps, resumed.rate) == ([1, 2], None)

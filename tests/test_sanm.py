@@ -471,10 +471,10 @@ class Net(nn.Module):
         return self.head(self.conv(x).relu().mean((2, 3)))
 
 
-def batch_of(n=12, seed=0, turn=0):
+def batch_of(n=12, seed=0, pass_number=0):
     y = F.one_hot(torch.arange(n) % 3, 3).float()
     weight = torch.rand(n, generator=seeded(seed)) + 0.5
-    return Batch(torch.randn(n, 2, 8, 8, generator=seeded(seed)), y, torch.arange(n), weight, turn)
+    return Batch(torch.randn(n, 2, 8, 8, generator=seeded(seed)), y, torch.arange(n), weight, pass_number)
 
 
 def masked(inner, n=12, **params):
@@ -554,7 +554,7 @@ def test_no_forward_too_many(name):
     inner, net, expected = hosts()[name]
     objective = masked(inner, n_members=2 if isinstance(net, Twin) else 1)
     with watching(net, "conv") as calls:
-        loss, _ = objective(net, batch_of(turn=0))
+        loss, _ = objective(net, batch_of(pass_number=0))
     assert len(calls) == expected
     assert loss.requires_grad
 
@@ -695,7 +695,7 @@ def test_objectives_are_copied_and_pickled_with_their_plug(name):
     inner, net, _ = hosts()[name]
     objective = masked(inner, n_members=2 if isinstance(net, Twin) else 1)
     for again in (copy.deepcopy(objective), pickle.loads(pickle.dumps(objective))):
-        assert again.inner.plug.__self__ is again
+        assert again.inner.view_source.__self__ is again
         torch.manual_seed(0)
         expected = copy.deepcopy(objective)(net, batch_of())[0]
         torch.manual_seed(0)

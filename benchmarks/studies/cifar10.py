@@ -567,8 +567,8 @@ def work(net: Any, objective: Any, X: np.ndarray, y: np.ndarray, layout: str) ->
     module.train()
     objective.train()
     with FlopCounterMode(display=False) as step:
-        for turn in range(objective.n_turns):
-            loss, _ = objective(model, rows.batch(*rows.read(rows.index, turn)))
+        for pass_number in range(objective.n_passes):
+            loss, _ = objective(model, rows.batch(*rows.read(rows.index, pass_number)))
             loss.backward()
     module.eval()
     with FlopCounterMode(display=False) as forward, torch.no_grad():
@@ -646,10 +646,10 @@ def speed(net: Any, objective: Any, history: Any, task: Task, layout: str, peak:
     """Rows a second, seconds an epoch (training and validation pass) and the share of the matrix-product ``peak``."""
     durations = history[:, "dur"]
     epoch = statistics.median(durations[1:] or durations)  # the first one warms up
-    trained = history[:, "rows_trained"]  # in all turns
+    trained = history[:, "rows_trained"]  # in all passes
     n_train = statistics.median(trained[1:] or trained)
     per_row, per_prediction = work(net, objective, task.X, task.y_given, layout)
-    rate = (n_train * per_row / objective.n_turns + len(task.split.valid) * per_prediction) / epoch
+    rate = (n_train * per_row / objective.n_passes + len(task.split.valid) * per_prediction) / epoch
     return {
         "samples_per_second": n_train / epoch,
         "seconds_per_epoch": epoch,

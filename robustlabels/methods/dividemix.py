@@ -148,7 +148,7 @@ def default_lambda_u(noise_rate: float, n_classes: int) -> float:
 
 
 class DivideMixObjective(Objective):
-    """Warm-up, then co-divide, co-refine, co-guess and MixMatch; ``batch.turn`` says which network is in training.
+    """Warm-up, then co-divide, co-refine, co-guess and MixMatch; ``batch.pass_number`` is the network in training.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ class DivideMixObjective(Objective):
         Makes each of the two views.
     """
 
-    n_turns = 2
+    n_passes = 2
     pools_views = True
     corrects_labels = True
 
@@ -241,26 +241,26 @@ class DivideMixObjective(Objective):
         losses = torch.stack([soft_cross_entropy(z, batch.y) for z in logits], dim=1)
         return losses, (F.softmax(logits[0], dim=1) + F.softmax(logits[1], dim=1)) / 2
 
-    def draw(self, index: Tensor, batch_size: int, turn: int) -> Iterable[Tensor] | None:
+    def draw(self, index: Tensor, batch_size: int, pass_number: int) -> Iterable[Tensor] | None:
         """After the warm-up, half of a batch is of labeled rows, which are all seen once, and half of unlabeled ones,
         which start again when they run out.
         """
-        if not self._divides(turn):
+        if not self._divides(pass_number):
             return None
-        labeled = self.clean_proba[1 - turn, index] > self.clean_threshold
+        labeled = self.clean_proba[1 - pass_number, index] > self.clean_threshold
         half = max(1, batch_size // 2)
         parts = list(_shuffled(index[labeled], half))
         self.step, self.n_steps = 0, len(parts)
         return _paired(parts, index[~labeled], half)
 
-    def _divides(self, turn: int) -> bool:
-        return self.epoch >= self.warmup and self.divided[turn]
+    def _divides(self, pass_number: int) -> bool:
+        return self.epoch >= self.warmup and self.divided[pass_number]
 
     # --- and mix
 
     def forward(self, model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-        """One batch of network ``batch.turn``, of rows in any proportion of labeled and unlabeled ones."""
-        me = batch.turn
+        """One batch of network ``batch.pass_number``, of rows in any proportion of labeled and unlabeled ones."""
+        me = batch.pass_number
         if not self._divides(me):
             logits = model(self.view(batch.x), member=me)
             loss = soft_cross_entropy(logits, batch.y).mean() + self.confidence_penalty * confidence_penalty(logits)

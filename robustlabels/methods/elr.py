@@ -425,7 +425,7 @@ class ELRPlusObjective(Objective):
     """
 
     corrects_labels = True
-    n_turns = 2
+    n_passes = 2
 
     def __init__(
         self,
@@ -448,12 +448,12 @@ class ELRPlusObjective(Objective):
         self.ema_decay, self.ema_rampup = ema_decay, ema_rampup
         self.lam_rampup, self.label_refinement = lam_rampup, label_refinement
         self.steps = [0, 0]  # of each student; on the host, so that no step asks the device
-        self.turn = 0
+        self.pass_number = 0
 
     def forward(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
-        """One batch of student ``batch.turn``."""
-        me, other = batch.turn, 1 - batch.turn
-        self.turn = me
+        """One batch of student ``batch.pass_number``."""
+        me, other = batch.pass_number, 1 - batch.pass_number
+        self.pass_number = me
         x = self.view(batch.x)
         lam, order = draw_mixup(len(x), self.mixup_alpha, device=x.device)
         x_mixed, y_mixed = mixup(x, batch.y, lam, order)
@@ -479,7 +479,7 @@ class ELRPlusObjective(Objective):
 
     def after_step(self, model: Any) -> None:
         """The student's weights enter its teacher's average."""
-        me = self.turn
+        me = self.pass_number
         self.steps[me] += 1
         update_average(self.teachers.members[me], model.members[me], self.decay(self.steps[me]))
 

@@ -159,7 +159,7 @@ class MaskedObjective(ObjectiveWrapper):
         self.n_scored = 0
         self.epoch = 0
         self.pools = innermost(inner).pools_views
-        innermost(inner).plug = self.masked_views
+        innermost(inner).view_source = self.masked_views
         self._seen: list[Call] = []  # of the step that is on its way
         self._made: list[tuple[Tensor, Tensor, int | None]] = []
 
@@ -167,7 +167,7 @@ class MaskedObjective(ObjectiveWrapper):
 
     def forward(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """The host's loss on plain and masked views, and the reconstruction's."""
-        member = batch.turn if self.inner.n_turns > 1 and self.n_members > 1 else None
+        member = batch.pass_number if self.inner.n_passes > 1 and self.n_members > 1 else None
         try:
             with watching(model, self.feature_layer, self.head) as self._seen:
                 if self.pools or not self._masks():
@@ -194,7 +194,7 @@ class MaskedObjective(ObjectiveWrapper):
             out.target.repeat(n, 1),
             batch.index.repeat(n),
             batch.weight.repeat(n),
-            batch.turn,
+            batch.pass_number,
         )
         with evaluating(self.inner):
             masked_loss, _ = self.inner(model, masked)

@@ -1,6 +1,6 @@
-"""Networks: presets, how an estimator builds and checks the user's own, and what methods ask of any of them.
+"""Networks: the presets, functions that build and check a network, and functions that read its features.
 
-Any ``nn.Module`` that returns one column per class works as well as a preset.
+Any ``nn.Module`` that returns one column per class can take the place of a preset.
 """
 
 from robustlabels.modules.building import build, probe, with_distance_head

@@ -1,4 +1,4 @@
-"""What a network ends with: class centers, or a wrapper that makes one column per class of what it returns."""
+"""Ends of networks: a head of class centers, and wrappers that turn an output into one column per class."""
 
 import math
 from typing import Any
@@ -11,12 +11,12 @@ from robustlabels.maths.functional import squared_distances
 
 
 class LogitsOf(nn.Module):
-    """A module that returns an object with ``.logits`` (Hugging Face's do), made to return these.
+    """Wrapper of a module that returns an object with ``.logits``, as Hugging Face's models do: return these logits.
 
     Parameters
     ----------
     module : nn.Module
-        The module inside.
+        The wrapped module.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -24,17 +24,17 @@ class LogitsOf(nn.Module):
         self.module = module
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Logits (b, n_classes)."""
+        """Return logits (b, n_classes)."""
         return self.module(*args, **kwargs).logits
 
 
 class TwoLogits(nn.Module):
-    """A module with one logit z for two classes, made to return (0, z): the softmax of it is z's sigmoid.
+    """Wrapper of a module that returns one logit z for two classes: return (0, z), whose softmax is the sigmoid of z.
 
     Parameters
     ----------
     module : nn.Module
-        The module inside.
+        The wrapped module.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class TwoLogits(nn.Module):
         self.module = module
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Logits (b, 2)."""
+        """Return logits (b, 2)."""
         z = self.module(*args, **kwargs).reshape(-1, 1)  # (b, 1)
         return torch.cat([torch.zeros_like(z), z], dim=1)
 
@@ -58,29 +58,38 @@ class TwoLogits(nn.Module):
 class DistanceHead(nn.Linear):
     """Last layer whose logits are negative squared distances to learned class centers.
 
-    Of features u and centers c_k, z_k = -gamma ||u - c_k||^2 (+ log prior_k): the softmax is the posterior of a mixture
-    of Gaussians N(c_k, I / (2 gamma)). It is the linear layer of weight 2 gamma c_k and bias -gamma ||c_k||^2, so it
-    tells apart what a linear layer does; what changes is the geometry that losses on distances act in. Centers start as
-    the weights of an ``nn.Linear`` do, at a norm of about 0.58 and 0.82 from each other, and are trained like them.
+    For features u and centers c_k, the logits are z_k = -gamma ||u - c_k||^2 (+ log prior_k), and their softmax is the
+    posterior of a mixture of Gaussians N(c_k, I / (2 gamma)). The head equals a linear layer with weight 2 gamma c_k
+    and bias -gamma ||c_k||^2, so it separates the same classes as a linear layer. What differs is the geometry: losses
+    can act on the distances. Centers are initialized as the weights of an ``nn.Linear``, with a norm of about 0.58 and
+    a distance of 0.82 from each other, and are trained as such weights.
 
-    Distances are exact in float32 whatever precision the rest of the network runs in.
+    Distances are computed in float32, whatever precision the rest of the network runs in.
 
     Parameters
     ----------
-    in_features, n_classes : int
+    in_features : int
+        Number of features.
+    n_classes : int
+        Number of classes, at least 2.
     gamma : float, default=1.0
-        Inverse temperature; 1 is PEMM's.
+        Inverse temperature; PEMM uses 1.
     prior : array-like of shape (n_classes,) or None, default=None
-        Probabilities of the classes, of which the logarithm is added; None adds nothing.
+        Probabilities of the classes, whose logarithms are added to the logits; None adds nothing.
     prior_at_test : bool, default=True
-        False adds them in training mode only: what is predicted then weighs all classes alike.
+        Whether to add them in eval mode too. With False, predictions give all classes the same prior.
     device, dtype
-        Of the centers.
+        Device and dtype of the centers.
 
     Attributes
     ----------
     weight : Parameter of shape (n_classes, in_features)
         The centers.
+
+    Raises
+    ------
+    ValueError
+        If ``n_classes``, ``gamma`` or ``prior`` is out of range.
 
     References
     ----------
@@ -110,7 +119,7 @@ class DistanceHead(nn.Linear):
         dtype: torch.dtype | None = None,
     ) -> None:
         if n_classes < 2:
-            raise ValueError(f"a distance head tells classes apart, so n_classes must be 2 or more, got {n_classes}.")
+            raise ValueError(f"n_classes must be 2 or more, got {n_classes}.")
         if not 0 < gamma < math.inf:
             raise ValueError(f"gamma must be a number in (0, inf), got {gamma!r}.")
         super().__init__(in_features, n_classes, bias=False, device=device, dtype=dtype)
@@ -122,22 +131,26 @@ class DistanceHead(nn.Linear):
         self.register_buffer("log_prior", None if prior is None else torch.log(prior))
 
     def distances(self, features: Tensor) -> Tensor:
-        """Squared distances (..., n_classes) of features (..., in_features) to the centers."""
+        """Return squared distances (..., n_classes) of features (..., in_features) to the centers."""
         rows = features.reshape(-1, self.in_features)
         return squared_distances(rows, self.weight).view(*features.shape[:-1], self.out_features)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Logits (..., n_classes) of features (..., in_features)."""
+        """Return logits (..., n_classes) of features (..., in_features)."""
         logits = -self.gamma * self.distances(input)
-        return logits if self._added is None else logits + self._added
+        return logits if self._log_prior_in_use is None else logits + self._log_prior_in_use
 
     def linear_form(self) -> tuple[Tensor, Tensor]:
-        """Weight (n_classes, in_features) and bias (n_classes,) of the linear layer with the same softmax."""
+        """Return weight (n_classes, in_features) and bias (n_classes,) of the linear layer with the same softmax."""
+        # The term -gamma ||u||^2 is the same for all classes, so the softmax cancels it.
         bias = -self.gamma * self.weight.square().sum(1)
-        return 2 * self.gamma * self.weight, bias if self._added is None else bias + self._added
+        return 2 * self.gamma * self.weight, bias if self._log_prior_in_use is None else bias + self._log_prior_in_use
 
     def log_density(self, features: Tensor) -> Tensor:
-        """Log density (...,) of features (..., in_features) under the mixture; equal priors where none are given."""
+        """Return the log density (...,) of features (..., in_features) under the mixture.
+
+        Without a prior, or with one that is not used at test time, all classes have the same.
+        """
         d = self.in_features
         uniform = torch.full((self.out_features,), -math.log(self.out_features), device=features.device)
         log_prior = uniform if self.log_prior is None or not self.prior_at_test else self.log_prior
@@ -145,10 +158,10 @@ class DistanceHead(nn.Linear):
         return torch.logsumexp(log_joint, dim=-1) + d / 2 * math.log(self.gamma / math.pi)
 
     @property
-    def _added(self) -> Tensor | None:
-        """What joins the logits, in this mode."""
+    def _log_prior_in_use(self) -> Tensor | None:
+        """The logarithms that are added to the logits in the current mode, or None."""
         return self.log_prior if self.training or self.prior_at_test else None
 
     def extra_repr(self) -> str:
-        """Sizes and gamma, shown by ``print(module)``."""
+        """Return sizes and gamma, which ``print(module)`` shows."""
         return f"in_features={self.in_features}, n_classes={self.out_features}, gamma={self.gamma:g}"

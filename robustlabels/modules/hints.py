@@ -1,11 +1,23 @@
-"""What errors about names say: the options there are, and the one that was meant."""
+"""Parts of errors about unknown names: the options, and the one that was probably meant."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def closest(name: str, options: Iterable[str]) -> str:
-    """End of an error about an unknown `name`: the option most like it, if any is.
+    """Return the end of an error about an unknown `name`: the most similar option, if one is similar enough.
+
+    Parameters
+    ----------
+    name : str
+        The unknown name.
+    options : iterable of str
+        The known names.
+
+    Returns
+    -------
+    str
+        A full stop, and a question if there is a similar option.
 
     Examples
     --------
@@ -18,7 +30,16 @@ def closest(name: str, options: Iterable[str]) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names as an error shows them.
+    """Return names as errors show them.
+
+    Parameters
+    ----------
+    names : iterable of str
+        The names.
+
+    Returns
+    -------
+    str
 
     Examples
     --------

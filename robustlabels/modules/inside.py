@@ -1,4 +1,4 @@
-"""Look inside any network: its head, its features, its last feature map, every forward; and leave it as it was."""
+"""Read the inside of any network without changing it: its head, features, last feature map and every forward."""
 
 import contextlib
 import functools
@@ -14,19 +14,19 @@ from robustlabels.modules.heads import DistanceHead, LogitsOf, TwoLogits
 from robustlabels.modules.hints import closest, listed
 from robustlabels.modules.twin import Twin, members
 
-# -- Layers ------------------------------------------------------------------------------------------------------------
+# --- layers -----------------------------------------------------------------------------------------------------------
 
 
 def find_head(module: nn.Module, path: str | None = None) -> tuple[str, nn.Linear]:
-    """Find the last linear layer: its input is the features, its output the logits.
+    """Find the head, the last linear layer, whose input is the features and whose output is the logits.
 
     Parameters
     ----------
     module : nn.Module
-        The network, wrapped or not.
+        The network, with or without a wrapper.
     path : str, default=None
-        Dotted name of the layer; None takes the :class:`~robustlabels.modules.DistanceHead`, or else the ``nn.Linear``
-        that was defined last.
+        Dotted name of the layer. None takes the :class:`~robustlabels.modules.DistanceHead` if there is one, and the
+        ``nn.Linear`` that was defined last otherwise.
 
     Returns
     -------
@@ -34,6 +34,11 @@ def find_head(module: nn.Module, path: str | None = None) -> tuple[str, nn.Linea
         Dotted name in `module`.
     head : nn.Linear
         The layer.
+
+    Raises
+    ------
+    ValueError
+        If the module has no ``nn.Linear``, or none called `path`.
 
     Examples
     --------
@@ -46,13 +51,13 @@ def find_head(module: nn.Module, path: str | None = None) -> tuple[str, nn.Linea
     if path is None:
         if not linear:
             raise ValueError(
-                "the module has no nn.Linear to take as its head; features are the input of the last one. "
-                "End the module with an nn.Linear."
+                "The module has no nn.Linear to take as its head, and the features are the input of the head. End the "
+                "module with an nn.Linear."
             )
         distance = {name: m for name, m in linear.items() if isinstance(m, DistanceHead)}
         return list((distance or linear).items())[-1]
 
-    for name, m in linear.items():  # "fc", also when a wrapper made it "module.fc"
+    for name, m in linear.items():  # The user's "fc" is "module.fc" within one of our wrappers.
         if name == path or (name.endswith(f".{path}") and _is_wrapped(named, name.removesuffix(f".{path}"))):
             return name, m
     if path in named:
@@ -63,22 +68,28 @@ def find_head(module: nn.Module, path: str | None = None) -> tuple[str, nn.Linea
 
 
 def find_feature_map(module: nn.Module, x: Tensor, path: str | None = None) -> str | None:
-    """Find the layer whose output is the last spatial feature map: what goes into the global pooling, as a rule.
+    """Find the layer whose output is the last spatial feature map, which is usually the input of the global pooling.
 
     Parameters
     ----------
     module : nn.Module
-        The network, wrapped or not; of a `Twin`, its first member.
+        The network, with or without a wrapper; of a `Twin`, its first member is searched.
     x : Tensor of shape (b, ...)
         A few rows.
     path : str, default=None
-        Dotted name of the layer; None takes the last one to answer whose output (b, channels, ...) has as many axes as
-        images or sequences `x` have, and more than one place. What comes before any weights is input, not features.
+        Dotted name of the layer. None takes the last layer in the order of the forward whose output (b, channels, ...)
+        has as many axes as the images or sequences `x` and more than one position. Layers that run before any layer
+        with weights do not count, because their output is still the input.
 
     Returns
     -------
     name : str or None
         Dotted name in `module`; None if there is no such layer.
+
+    Raises
+    ------
+    ValueError
+        If there is no layer called `path`, or its output is not a feature map.
 
     Examples
     --------
@@ -91,14 +102,14 @@ def find_feature_map(module: nn.Module, x: Tensor, path: str | None = None) -> s
     """
     net = members(module)[0]
     named = dict(net.named_modules())
-    answers: dict[str, Any] = {}
-    weighty: set[str] = set()  # answered once there were weights behind it
+    outputs: dict[str, Any] = {}
+    with_weights: set[str] = set()  # layers that ran after, or themselves are, a layer with weights
 
     def note(layer: nn.Module, _: Any, output: Any, name: str) -> None:
-        answers.pop(name, None)  # the last time counts
-        answers[name] = output
-        if weighty or next(layer.parameters(), None) is not None:
-            weighty.add(name)
+        outputs.pop(name, None)  # A layer that runs twice moves to the end of the dict, as its last output counts.
+        outputs[name] = output
+        if with_weights or next(layer.parameters(), None) is not None:
+            with_weights.add(name)
 
     hooks = [m.register_forward_hook(functools.partial(note, name=name)) for name, m in named.items() if name]
     try:
@@ -107,48 +118,56 @@ def find_feature_map(module: nn.Module, x: Tensor, path: str | None = None) -> s
         for hook in hooks:
             hook.remove()
     if path is not None:
-        found = [n for n in named if n == path or (n.endswith(f".{path}") and _is_wrapped(named, n[: -len(path) - 1]))]
-        if not found:
-            raise ValueError(f"feature_layer={path!r} is not in the module{closest(path, [n for n in named if n])}")
-        if not _is_map(answers.get(found[0]), x):
-            what = answers.get(found[0])
-            what = f"gives {tuple(what.shape)}" if isinstance(what, Tensor) else "gives no tensor"
-            raise ValueError(
-                f"feature_layer={path!r} {what} for inputs {tuple(x.shape)}; name a layer that gives (n_rows, "
-                "channels, length) for rows of a sequence, or (n_rows, channels, height, width) for images, with more "
-                "than one place. Give X the shape of what it holds, where the network reshapes it."
-            )
-        return found[0]
-    maps = [n for n, a in answers.items() if n in weighty and _is_map(a, x)]
+        return _named_feature_map(named, outputs, x, path)
+    maps = [name for name, output in outputs.items() if name in with_weights and _is_map(output, x)]
     return maps[-1] if maps else None
 
 
+def _named_feature_map(named: dict[str, nn.Module], outputs: dict[str, Any], x: Tensor, path: str) -> str:
+    """Return the full name of the layer called `path`, or raise if there is none or its output is not a map."""
+    found = [n for n in named if n == path or (n.endswith(f".{path}") and _is_wrapped(named, n[: -len(path) - 1]))]
+    if not found:
+        raise ValueError(f"feature_layer={path!r} is not in the module{closest(path, [n for n in named if n])}")
+    output = outputs.get(found[0])
+    if not _is_map(output, x):
+        what = f"gives {tuple(output.shape)}" if isinstance(output, Tensor) else "gives no tensor"
+        raise ValueError(
+            f"feature_layer={path!r} {what} for inputs {tuple(x.shape)}; name a layer that gives (n_rows, channels, "
+            "length) for sequences, or (n_rows, channels, height, width) for images, with more than one position. "
+            "If the network reshapes its input, pass X in the shape of the images or sequences instead."
+        )
+    return found[0]
+
+
 def _is_map(output: Any, x: Tensor) -> bool:
-    """Whether this has channels, and as many axes of places as inputs (b, l), (b, c, l) or (b, c, h, w)."""
+    """Return whether an output has channels, and as many spatial axes as inputs (b, l), (b, c, l) or (b, c, h, w)."""
     return isinstance(output, Tensor) and output.ndim == max(x.ndim, 3) and math.prod(output.shape[2:]) > 1
 
 
 def _is_wrapped(named: dict[str, nn.Module], name: str) -> bool:
-    """Whether all that lies above the module called `name` is our wrappers."""
+    """Return whether all modules above the one called `name` are our wrappers."""
     parents = ["", *[name[:i] for i, letter in enumerate(name) if letter == "."]]
     return all(isinstance(named[p], LogitsOf | TwoLogits) for p in parents)
 
 
 def has_convolution(module: nn.Module) -> bool:
-    """Whether any layer convolves: then channels_last and bf16 pay."""
+    """Return whether any layer is a convolution, which runs faster in channels-last format and bfloat16."""
     return any(isinstance(m, nn.modules.conv._ConvNd) for m in module.modules())
 
 
-# -- Forwards ----------------------------------------------------------------------------------------------------------
+# --- forwards ---------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def evaluating(module: Any) -> Iterator[None]:
-    """Eval mode inside; every part's own mode again outside: a frozen part may be in eval mode while the rest trains.
+    """Set eval mode within the context, and restore the mode of every submodule afterwards.
+
+    ``module.train()`` would not restore it: a frozen submodule may be in eval mode while the others train.
 
     Parameters
     ----------
     module : nn.Module, or a callable that forwards attributes to one
+        The network.
 
     Examples
     --------
@@ -171,9 +190,12 @@ def evaluating(module: Any) -> Iterator[None]:
 
 
 def eval_forward(module: nn.Module, x: Tensor) -> Any:
-    """``module(x)`` in eval mode, leaving no trace but materialized lazy layers."""
+    """Return ``module(x)`` in eval mode without any side effect, except that lazy layers take their shape.
+
+    An error in the module gets a note that states the input.
+    """
     lazy = any(is_lazy(p) for p in [*module.parameters(), *module.buffers()])
-    # A lazy layer that drew from a fork would give two networks the same weights.
+    # A lazy layer draws its weights in this forward. Two networks that drew them from a fork would get the same ones.
     fork = torch.random.fork_rng(devices=[x.device] if x.is_cuda else [], enabled=not lazy)
     try:
         with fork, torch.no_grad(), evaluating(module):
@@ -185,23 +207,29 @@ def eval_forward(module: nn.Module, x: Tensor) -> Any:
 
 
 def features_and_logits(module: Any, x: Tensor, head: str | None = None) -> tuple[Tensor, Tensor]:
-    """One forward that also returns what went into the last linear layer.
+    """Run one forward that also returns the features, which are the input of the head.
 
     Parameters
     ----------
     module : nn.Module
-        The network, or a callable that forwards attributes to one. A `Twin` gives the features of both, side by side.
+        The network, or a callable that forwards attributes to one. For a `Twin`, the features of both networks are
+        concatenated.
     x : Tensor of shape (b, ...)
         A batch.
     head : str, default=None
-        Dotted name of the layer; None takes the last.
+        Dotted name of the head; None takes the last linear layer.
 
     Returns
     -------
-    features : Tensor of shape (b, D)
-        Input of the layer, flattened.
+    features : Tensor of shape (b, n_features)
+        Input of the head, flattened.
     logits : Tensor of shape (b, n_classes)
         Output of the module.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer, or if the module's forward does not call it.
 
     Examples
     --------
@@ -211,7 +239,8 @@ def features_and_logits(module: Any, x: Tensor, head: str | None = None) -> tupl
     >>> features.shape, logits.shape
     (torch.Size([5, 8]), torch.Size([5, 3]))
     """
-    root = next(module.modules())  # the nn.Module itself, also behind a callable that forwards attributes
+    # The first of modules() is the module itself, even if `module` is a callable that forwards attributes to it.
+    root = next(module.modules())
     heads = [find_head(m, head) for m in (root if isinstance(root, Twin) else [root])]
     seen: dict[int, Tensor] = {}
 
@@ -230,22 +259,22 @@ def features_and_logits(module: Any, x: Tensor, head: str | None = None) -> tupl
     for k, (name, _) in enumerate(heads):
         if k not in seen:
             raise ValueError(
-                f"the module did not call {name!r}, taken as its head; set head to the layer it ends with."
+                f"The module did not call {name!r}, taken as its head; set head= to the name of its last linear layer."
             )
     return torch.cat([seen[k].flatten(1) for k in range(len(heads))], dim=1), logits
 
 
 class Call(NamedTuple):
-    """One forward of a network, as :func:`~robustlabels.modules.watching` saw it.
+    """One forward of a network, as recorded by :func:`~robustlabels.modules.watching`.
 
     Attributes
     ----------
     member : int or None
-        Which network of a `Twin`; None for a network alone.
+        The position of the network in a `Twin`; None for a single network.
     x : Tensor
-        Its input, the very tensor that it was given.
+        The input, which is the same object that the network was called with.
     features : Tensor
-        Output of the watched layer, or input of the head; with gradient if the forward had.
+        The output of the watched layer, or the input of the head. It carries a gradient if the forward did.
     """
 
     member: int | None
@@ -255,21 +284,21 @@ class Call(NamedTuple):
 
 @contextlib.contextmanager
 def watching(model: Any, layer: str | None, head: str | None = None) -> Iterator[list[Call]]:
-    """Keep the features of every forward inside, whoever calls it.
+    """Record the features of every forward within the context.
 
     Parameters
     ----------
     model : nn.Module
         The network, a `Twin`, or a callable that forwards attributes to one.
     layer : str or None
-        Dotted name of the layer whose output is kept; None keeps what goes into the head, flattened.
+        Dotted name of the layer whose output is recorded; None records the input of the head, flattened.
     head : str, default=None
         Dotted name of the head; None takes the last linear layer.
 
     Yields
     ------
     calls : list of Call
-        One more after every forward.
+        A list to which every forward appends one entry.
 
     Examples
     --------
@@ -283,7 +312,7 @@ def watching(model: Any, layer: str | None, head: str | None = None) -> Iterator
     """
     root = next(model.modules())
     calls: list[Call] = []
-    given: dict[int | None, Tensor] = {}  # input of the forward that is on its way
+    given: dict[int | None, Tensor] = {}  # input of each network's current forward
 
     def begin(_: nn.Module, args: tuple, kwargs: dict, member: int | None) -> None:
         given[member] = args[0] if args else next(iter(kwargs.values()))

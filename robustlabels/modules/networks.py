@@ -1,7 +1,7 @@
-"""The preset networks: perceptron, small convolutional networks, ResNets.
+"""The preset networks: a perceptron, small convolutional networks and ResNets.
 
-Each takes float rows, standardizes them itself (the statistics are buffers: they travel with the weights) and returns
-logits.
+Each takes float rows, standardizes them itself and returns logits. The statistics are buffers, so they are saved and
+moved with the weights.
 """
 
 import itertools
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-# -- Input ------------------------------------------------------------------------------------------------------------
+# --- input ------------------------------------------------------------------------------------------------------------
 
 
 class Standardize(nn.Module):
@@ -22,7 +22,8 @@ class Standardize(nn.Module):
     Parameters
     ----------
     mean, std : array-like of shape (n_features,) or (n_channels,)
-        Entries of `std` that are zero or not finite count as 1: a constant column stays constant.
+        Statistics of the data. Entries of `std` that are zero or not finite are replaced by 1, so that a constant
+        column stays finite.
 
     Examples
     --------
@@ -49,12 +50,12 @@ class Standardize(nn.Module):
         return (x - mean) / std
 
     def extra_repr(self) -> str:
-        """Size shown by ``print(module)``."""
+        """Return the number of columns, which ``print(module)`` shows."""
         return str(self.mean.numel())
 
 
 class Preset(nn.Module):
-    """A network that standardizes its own input."""
+    """Base class of the presets: a network that standardizes its own input."""
 
     needs_images: ClassVar[bool] = False
 
@@ -65,11 +66,14 @@ class Preset(nn.Module):
         self.standardize: nn.Module = Standardize(mean, std) if given else nn.Identity()
 
 
-# -- Tables -----------------------------------------------------------------------------------------------------------
+# --- tables -----------------------------------------------------------------------------------------------------------
 
 
 class _BatchNorm1d(nn.BatchNorm1d):
-    """Batch normalization that takes a training batch of one row: it has no spread, so the running statistics serve."""
+    """Batch normalization that also takes a training batch of one row.
+
+    One row has no variance, so the running statistics are used as in eval mode.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         if len(x) > 1:
@@ -83,17 +87,17 @@ class MLP(Preset):
     Parameters
     ----------
     n_features : int
-        Columns of a flattened row.
+        Number of columns of a flattened row.
     n_classes : int
-        Columns of the output.
+        Number of columns of the output.
     width : int, default=256
-        Units of each hidden layer.
+        Number of units in each hidden layer.
     depth : int, default=2
-        Hidden layers; 0 is multinomial logistic regression.
+        Number of hidden layers; 0 is multinomial logistic regression.
     dropout : float, default=0.0
-        Share of hidden units dropped while training.
+        Share of hidden units that are dropped in training.
     mean, std : array-like, default=None
-        Standardize the input with these.
+        Statistics that the input is standardized with; None does not standardize it.
 
     Examples
     --------
@@ -124,16 +128,18 @@ class MLP(Preset):
         self.head = nn.Linear(sizes[-1], n_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (b, n_classes) of rows (b, ...)."""
-        x = self.standardize(x if x.ndim == 4 else x.flatten(1)).flatten(1)  # (b, d); images per channel
+        """Return logits (b, n_classes) of rows (b, ...)."""
+        # Images are standardized before they are flattened, because their statistics are per channel.
+        x = self.standardize(x if x.ndim == 4 else x.flatten(1)).flatten(1)  # (b, d)
         return self.head(self.body(x))
 
 
-# -- Images -----------------------------------------------------------------------------------------------------------
+# --- images -----------------------------------------------------------------------------------------------------------
 
 
 def _conv(in_channels: int, out_channels: int, stride: int = 1, size: int = 3) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False)  # batch norm has the bias
+    # Batch normalization follows, which subtracts any bias.
+    return nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False)
 
 
 def _conv_bn_relu(in_channels: int, out_channels: int, stride: int = 1, size: int = 3) -> nn.Sequential:
@@ -142,7 +148,7 @@ def _conv_bn_relu(in_channels: int, out_channels: int, stride: int = 1, size: in
 
 
 class _Block(nn.Module):
-    """relu(x + bn(conv(relu(bn(conv(x)))))), He et al. 2016a."""
+    """Residual block relu(x + bn(conv(relu(bn(conv(x)))))) of He et al. 2016a."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -157,9 +163,9 @@ class _Block(nn.Module):
 
 
 class _PreActBlock(nn.Module):
-    """a + conv(relu(bn(conv(a)))) with a = relu(bn(x)), as ELR's code has it.
+    """Pre-activation block a + conv(relu(bn(conv(a)))) with a = relu(bn(x)), as in the code of ELR's authors.
 
-    He et al. 2016b carry x itself over an identity shortcut; the authors' code carries the activated a.
+    In He et al. 2016b an identity shortcut passes on x itself; in the authors' code it passes on the activated a.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
@@ -175,22 +181,22 @@ class _PreActBlock(nn.Module):
 
 
 class SmallConvNet(Preset):
-    """Residual network of seven 3x3 convolutions for images up to 64 px, quick enough for a CPU.
+    """Residual network of seven 3x3 convolutions for images of up to 64 px, fast enough for a CPU.
 
-    About 10 million multiply-adds for an image of 28x28.
+    It takes about 10 million multiply-adds for an image of 28x28 pixels.
 
     Parameters
     ----------
     in_channels : int
-        Color channels.
+        Number of color channels.
     n_classes : int
-        Columns of the output.
+        Number of columns of the output.
     width : int, default=32
-        Channels of the first of three blocks; the others have two and four times as many.
+        Channels of the first of three blocks; the others have twice and four times as many.
     image_size : int or (int, int), default=32
-        The stem halves images of 16 px and more. Other sizes than this one work too.
+        The stem halves the sides of images of 16 px and more. Images of other sizes work too.
     mean, std : array-like of shape (in_channels,), default=None
-        Standardize the input with these.
+        Statistics that the input is standardized with; None does not standardize it.
 
     Examples
     --------
@@ -222,28 +228,28 @@ class SmallConvNet(Preset):
         self.head = nn.Linear(4 * width, n_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (b, n_classes) of images (b, c, h, w)."""
+        """Return logits (b, n_classes) of images (b, c, h, w)."""
         x = self.body(self.stem(self.standardize(x)))  # (b, 4 width, ~h/8, ~w/8)
         return self.head(x.mean((2, 3)))
 
 
 class SixConvNet(Preset):
-    """Six 3x3 convolutions and a hidden layer, the CIFAR-10 network of SCE and PEMM: 1.6 million weights.
+    """Network of six 3x3 convolutions and a hidden layer: the CIFAR-10 network of SCE and PEMM, 1.6 million weights.
 
     Parameters
     ----------
     in_channels : int
-        Color channels.
+        Number of color channels.
     n_classes : int
-        Columns of the output.
+        Number of columns of the output.
     width : int, default=64
         Channels of the first pair of convolutions; the others have twice and 49/16 times as many (128 and 196).
     hidden : int, default=256
-        Features that the head sees.
+        Number of features, which are the input of the head.
     image_size : int or (int, int), default=32
-        Of all images, from 8 px on: the convolutions' output is flattened.
+        Size of the images, at least 8 px. All images must have it, because the output of the convolutions is flattened.
     mean, std : array-like of shape (in_channels,), default=None
-        Standardize the input with these.
+        Statistics that the input is standardized with; None does not standardize it.
     """
 
     needs_images = True
@@ -262,7 +268,7 @@ class SixConvNet(Preset):
         super().__init__(mean, std)
         height, breadth = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
         if min(height, breadth) < 8:
-            raise ValueError(f"image_size must be 8 or more for three poolings, got {image_size}.")
+            raise ValueError(f"image_size must be 8 or more, because three poolings halve it, got {image_size}.")
         layers: list[nn.Module] = []
         c = in_channels
         for channels in (width, 2 * width, 49 * width // 16):
@@ -273,30 +279,31 @@ class SixConvNet(Preset):
         self.head = nn.Linear(hidden, n_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (b, n_classes) of images (b, c, h, w)."""
+        """Return logits (b, n_classes) of images (b, c, h, w)."""
         return self.head(self.hidden(self.body(self.standardize(x)).flatten(1)))
 
 
 class FastConvNet(Preset):
-    """Shallow and wide, to be trained in seconds on a GPU: six 3x3 convolutions behind a fixed first layer.
+    """Shallow, wide network that trains in seconds on a GPU: a fixed first layer and six 3x3 convolutions.
 
-    Its shape is that of Jordan's airbench. There the first layer holds the principal components of the training
-    images' 2x2 patches, whitened. Here it holds the means and differences of a patch's pixels and channels, which is
-    about what these are for photographs, and a batch normalization scales each to unit variance: nothing has to be
-    known of the data. Both signs of each go on. The other convolutions start by passing their input through.
+    The architecture is that of Jordan's airbench. There, the first layer holds the whitened principal components of the
+    training images' 2x2 patches. Here, it holds means and differences of a patch's pixels and channels, which
+    approximate the principal components of photographs, and a batch normalization scales each to unit variance; so the
+    layer does not depend on the data. Each output is passed on with both signs. The weights of the other convolutions
+    are initialized to pass their input through.
 
     Parameters
     ----------
     in_channels : int
-        Color channels.
+        Number of color channels.
     n_classes : int
-        Columns of the output.
+        Number of columns of the output.
     width : int, default=64
-        Channels of the first of three blocks; the others have four times as many.
+        Channels of the first of three blocks; the other two have four times as many.
     image_size : int or (int, int), default=32
-        Ignored: images of any size work.
+        Ignored, because images of any size work.
     mean, std : array-like of shape (in_channels,), default=None
-        Standardize the input with these.
+        Statistics that the input is standardized with; None does not standardize it.
 
     References
     ----------
@@ -325,7 +332,7 @@ class FastConvNet(Preset):
     ) -> None:
         super().__init__(mean, std)
         basis = torch.einsum("ac,bh,dw->abdchw", _cosines(in_channels), _cosines(2), _cosines(2))
-        basis = basis.reshape(4 * in_channels, in_channels, 2, 2)  # orthonormal
+        basis = basis.reshape(4 * in_channels, in_channels, 2, 2)  # one orthonormal filter a row
         self.register_buffer("patches", torch.cat([basis, -basis]))
         self.scale = nn.BatchNorm2d(8 * in_channels, affine=False)
         layers, c = [], 8 * in_channels
@@ -340,23 +347,23 @@ class FastConvNet(Preset):
         self.head = nn.Linear(c, n_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (b, n_classes) of images (b, c, h, w)."""
+        """Return logits (b, n_classes) of images (b, c, h, w)."""
         x = F.gelu(self.scale(F.conv2d(self.standardize(x), self.patches)))  # (b, 8 c, h - 1, w - 1)
-        # The place of the maximum, not amax: that spreads its gradient over ties, and a compiled backward in bfloat16,
-        # which compares with a value not yet rounded, finds none and divides by zero.
+        # max and not amax: amax spreads its gradient over all entries that equal the maximum. A compiled backward in
+        # bfloat16 compares them with a value that is not yet rounded, finds none and divides by zero.
         top = self.body(x).flatten(2).max(2).values  # (b, 4 width)
-        return self.head(top / 9)  # airbench's factor: logits start small
+        return self.head(top / 9)  # airbench's factor, with which logits are small at first
 
 
 def _cosines(n: int) -> Tensor:
-    """Orthonormal (n, n): the mean of n numbers, then ever faster changes among them."""
+    """Return the orthonormal matrix (n, n) of the discrete cosine transform, from the mean to the highest frequency."""
     k = torch.arange(n, dtype=torch.get_default_dtype())
     waves = torch.cos(math.pi / n * torch.outer(k, k + 0.5))
     return waves / waves.norm(dim=1, keepdim=True)
 
 
 class _ResNet(Preset):
-    """Stem, four stages of residual blocks, global average, linear head."""
+    """Base class of ResNets: a stem, four stages of residual blocks, global average pooling and a linear head."""
 
     needs_images = True
     block: ClassVar[type[nn.Module]] = _Block
@@ -386,13 +393,13 @@ class _ResNet(Preset):
         blocks, c = [], width
         for stage, depth in enumerate(self.depths):
             for i in range(depth):
-                stride = 2 if stage and i == 0 else 1
+                stride = 2 if stage and i == 0 else 1  # The first block of every stage but the first halves the sides.
                 blocks.append(self.block(c, c := width * 2**stage, stride))
         self.body = nn.Sequential(*blocks)
         self.head = nn.Linear(c, n_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (b, n_classes) of images (b, c, h, w)."""
+        """Return logits (b, n_classes) of images (b, c, h, w)."""
         x = self.body(self.stem(self.standardize(x)))  # (b, 8 width, h', w')
         return self.head(x.mean((2, 3)))
 
@@ -403,18 +410,18 @@ class ResNet18(_ResNet):
     Parameters
     ----------
     in_channels : int
-        Color channels.
+        Number of color channels.
     n_classes : int
-        Columns of the output.
+        Number of columns of the output.
     stem : {"auto", "cifar", "imagenet"}, default="auto"
-        "cifar" is one 3x3 convolution; "imagenet" is a 7x7 one of stride 2 and a max-pooling, which leave a sixteenth
-        of the pixels; "auto" takes the second for sides above 64 px.
+        The first layers. "cifar" is one 3x3 convolution; "imagenet" is a 7x7 convolution with stride 2 and a
+        max-pooling, which together keep a sixteenth of the pixels; "auto" is "imagenet" for sides above 64 px.
     width : int, default=64
-        Channels of the first stage; each of the others doubles them.
+        Channels of the first stage; each further stage has twice as many as the one before.
     image_size : int or (int, int), default=32
-        What "auto" looks at; images of other sizes work too.
+        Size by which ``stem="auto"`` decides; images of other sizes work too.
     mean, std : array-like of shape (in_channels,), default=None
-        Standardize the input with these.
+        Statistics that the input is standardized with; None does not standardize it.
     """
 
     depths = (2, 2, 2, 2)
@@ -426,41 +433,41 @@ class ResNet34(_ResNet):
     Parameters
     ----------
     in_channels : int
-        Color channels.
+        Number of color channels.
     n_classes : int
-        Columns of the output.
+        Number of columns of the output.
     stem : {"auto", "cifar", "imagenet"}, default="auto"
-        "cifar" is one 3x3 convolution; "imagenet" is a 7x7 one of stride 2 and a max-pooling, which leave a sixteenth
-        of the pixels; "auto" takes the second for sides above 64 px.
+        The first layers. "cifar" is one 3x3 convolution; "imagenet" is a 7x7 convolution with stride 2 and a
+        max-pooling, which together keep a sixteenth of the pixels; "auto" is "imagenet" for sides above 64 px.
     width : int, default=64
-        Channels of the first stage; each of the others doubles them.
+        Channels of the first stage; each further stage has twice as many as the one before.
     image_size : int or (int, int), default=32
-        What "auto" looks at; images of other sizes work too.
+        Size by which ``stem="auto"`` decides; images of other sizes work too.
     mean, std : array-like of shape (in_channels,), default=None
-        Standardize the input with these.
+        Statistics that the input is standardized with; None does not standardize it.
     """
 
     depths = (3, 4, 6, 3)
 
 
 class PreActResNet18(_ResNet):
-    """ResNet-18 with pre-activation blocks as in ELR's code, 11 million weights.
+    """ResNet-18 with the pre-activation blocks of the ELR authors' code, 11 million weights.
 
     Parameters
     ----------
     in_channels : int
-        Color channels.
+        Number of color channels.
     n_classes : int
-        Columns of the output.
+        Number of columns of the output.
     stem : {"auto", "cifar", "imagenet"}, default="auto"
-        "cifar" is one 3x3 convolution; "imagenet" is a 7x7 one of stride 2 and a max-pooling, which leave a sixteenth
-        of the pixels; "auto" takes the second for sides above 64 px.
+        The first layers. "cifar" is one 3x3 convolution; "imagenet" is a 7x7 convolution with stride 2 and a
+        max-pooling, which together keep a sixteenth of the pixels; "auto" is "imagenet" for sides above 64 px.
     width : int, default=64
-        Channels of the first stage; each of the others doubles them.
+        Channels of the first stage; each further stage has twice as many as the one before.
     image_size : int or (int, int), default=32
-        What "auto" looks at; images of other sizes work too.
+        Size by which ``stem="auto"`` decides; images of other sizes work too.
     mean, std : array-like of shape (in_channels,), default=None
-        Standardize the input with these.
+        Statistics that the input is standardized with; None does not standardize it.
     """
 
     block = _PreActBlock

@@ -6,12 +6,12 @@ from torch import Tensor, nn
 
 
 class Twin(nn.Module):
-    """Two networks trained as one module, and their mean.
+    """Two networks trained as one module, whose output is the mean of both.
 
     Parameters
     ----------
     first, second : nn.Module
-        The networks; ``twin[0]``, ``twin[1]``.
+        The networks, which are available as ``twin[0]`` and ``twin[1]``.
 
     Examples
     --------
@@ -28,7 +28,7 @@ class Twin(nn.Module):
         self.members = nn.ModuleList([first, second])
 
     def forward(self, x: Tensor, member: int | None = None) -> Tensor:
-        """Logits of one network, or the mean of both."""
+        """Return the logits of one network, or the mean of both."""
         if member is not None:
             return self.members[member](x)
         first, second = self.members
@@ -45,7 +45,16 @@ class Twin(nn.Module):
 
 
 def members(module: nn.Module) -> list[nn.Module]:
-    """The networks of a `Twin`, or the one network.
+    """Return the networks of a `Twin`, or the single network, as a list.
+
+    Parameters
+    ----------
+    module : nn.Module
+        A `Twin` or any other network.
+
+    Returns
+    -------
+    list of nn.Module
 
     Examples
     --------

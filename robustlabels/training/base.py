@@ -306,7 +306,7 @@ class BaseNoisyLabelClassifier(
             **{f"optimizer__{k}": v for k, v in {**defaults, **given}.items()},
             "iterator_train": Batches,
             "iterator_train__shuffle": True,
-            "iterator_train__turns": objective.n_turns,
+            "iterator_train__n_passes": objective.n_passes,
             "iterator_valid": Batches,
             **{f"iterator_train__{k}": v for k, v in self._params_for("iterator_train").items()},
             "callbacks": copy.deepcopy(self.callbacks),
@@ -388,11 +388,7 @@ class BaseNoisyLabelClassifier(
             else:
                 path = Path(self.checkpoint)
                 file = CheckpointFile(path.with_name(path.name + stage), self._identity)
-                state = file.read()
-                if state is None:
-                    net.fit_rows(rows, net.max_epochs, [*hooks, file])
-                else:
-                    net.resume_rows(rows, state, [*hooks, file])
+                net.fit_rows(rows, net.max_epochs, [*hooks, file], checkpoint=file.read())
         finally:
             if len(net.history):
                 self.net_ = net

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from robustlabels.training.base import BaseNoisyLabelClassifier, Wrap, identity
 from robustlabels.training.inputs import take_rows
-from robustlabels.training.objective import Batch, Model, Objective, ObjectiveWrapper
+from robustlabels.training.objective import Batch, HostStateMixin, Model, Objective, ObjectiveWrapper
 from robustlabels.training.rows import Rows
 
 __all__ = ["Dynamics", "Recorder", "RowHistory", "Watch", "fit_recorded", "fit_watched", "margin"]
@@ -106,7 +106,7 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     return given[:, 0] - other
 
 
-class Dynamics(Recorder):
+class Dynamics(HostStateMixin, Recorder):
     """Training dynamics of every row: sums over its visits of what the network said.
 
     Parameters
@@ -143,6 +143,8 @@ class Dynamics(Recorder):
     >>> dynamics.mean("margin")
     tensor([ 2., -2.])
     """
+
+    host_state = ("epoch",)
 
     proba: Tensor
     early: Tensor
@@ -192,14 +194,6 @@ class Dynamics(Recorder):
         if name == "early":
             return total / total.sum(1, keepdim=True)
         return total / (self.visits if total.ndim == 1 else self.visits[:, None])
-
-    def get_extra_state(self) -> int:
-        """The epoch."""
-        return self.epoch
-
-    def set_extra_state(self, state: int) -> None:
-        """The epoch."""
-        self.epoch = state
 
 
 class RowHistory(Recorder):

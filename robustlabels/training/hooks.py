@@ -1,6 +1,6 @@
-"""What watches a fit from outside the net, epoch by epoch: the checkpoint file and the progress bar.
+"""Hooks that run at every epoch but stay out of the net's pickle: the checkpoint file and the progress bar.
 
-They implement :class:`robustlabels.training.net.EpochHook`, and so stay out of the net's pickle.
+Both implement :class:`robustlabels.training.net.EpochHook`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ from robustlabels.training.objective import Objective
 
 
 class CheckpointFile:
-    """Writes everything a fit needs to go on, at the ends of epochs, in one atomic move.
+    """Write everything that a fit needs to resume, at the ends of epochs, in one atomic move.
 
-    Writes after the first and the last epoch, and in between so often that it takes a twentieth of the time.
+    The file is written after the first and the last epoch. In between, it is written as often as takes about a
+    twentieth of the time.
 
     Parameters
     ----------
     path : str or Path
+        The file.
     identity : dict of str
-        What must be the same for the fit to be the same: data and parameters.
+        Checksums and descriptions of the data and the parameters. A fit resumes only from a file with the same ones.
     """
 
     def __init__(self, path: str | os.PathLike[str], identity: Mapping[str, str]) -> None:
@@ -36,10 +38,10 @@ class CheckpointFile:
         self.next_time = 0.0
 
     def on_epoch_begin(self, net: RobustNet) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def on_epoch_end(self, net: RobustNet) -> None:
-        """Write, if it is time."""
+        """Write the file if enough time has passed, or if this was the last epoch."""
         started = time.monotonic()
         last = len(net.history) == net.first_epoch_ + net.n_epochs_
         if started < self.next_time and not last:
@@ -49,6 +51,7 @@ class CheckpointFile:
             "module": net.module_.state_dict(),
             "criterion": net.criterion_.state_dict(),
             "optimizer": net.optimizer_.state_dict(),
+            # skorch adds an empty "batches" entry to every row that it creates, so restore() need not set it.
             "history": [{k: v for k, v in row.items() if k != "batches"} for row in net.history],
             "epochs": [net.first_epoch_, net.n_epochs_],
             "rng": torch.get_rng_state(),
@@ -59,7 +62,13 @@ class CheckpointFile:
         self.next_time = done + 20 * (done - started)
 
     def read(self) -> dict[str, Any] | None:
-        """The stored state, None if there is none yet, an error if it belongs to another fit."""
+        """Return the stored state, or None if the file does not exist yet.
+
+        Raises
+        ------
+        ValueError
+            If the file was written by a fit of other data or with other parameters.
+        """
         if not self.path.exists():
             return None
         state = torch.load(self.path, map_location="cpu", weights_only=True)
@@ -67,8 +76,9 @@ class CheckpointFile:
         differing = [key for key in {**now, **then} if then.get(key) != now.get(key)]
         if differing:
             raise ValueError(
-                f"checkpoint {str(self.path)!r} belongs to another fit: {', '.join(differing)} "
-                f"differ{'s' if len(differing) == 1 else ''}; delete the file to start afresh, or name another."
+                f"The checkpoint {str(self.path)!r} belongs to another fit: {', '.join(differing)} "
+                f"differ{'s' if len(differing) == 1 else ''}; delete the file to start again, or set checkpoint= to "
+                "another file."
             )
         return state
 
@@ -78,19 +88,19 @@ def _device_rng(device: str) -> Tensor | None:
 
 
 class ProgressBar:
-    """One bar per fit on standard error: epoch, loss, estimated noise, samples per second, time to go."""
+    """Show one bar per fit on standard error: epoch, loss, estimated noise, samples per second, time left."""
 
     def __init__(self, epochs: int, y: Tensor) -> None:
-        from tqdm.auto import tqdm
+        from tqdm.auto import tqdm  # imported here because most fits show no bar
 
         self.y = y
         self.bar = tqdm(total=epochs, unit="epoch", dynamic_ncols=True)
 
     def on_epoch_begin(self, net: RobustNet) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def on_epoch_end(self, net: RobustNet) -> None:
-        """Advance, and say how it goes."""
+        """Advance the bar by one epoch and update its numbers."""
         row = net.history[-1]
         shown = {"loss": f"{row['train_loss']:.3f}"}
         if "valid_acc" in row:
@@ -109,7 +119,24 @@ class ProgressBar:
 
 
 def disagreement(objective: Objective, y: Tensor, device: str = "cpu", chunk: int = 65536) -> float | None:
-    """Share of the visited rows whose believed class is not the given label; None without such beliefs."""
+    """Return the share of visited rows whose most probable class, by the objective's memory, is not the given label.
+
+    Parameters
+    ----------
+    objective : Objective
+        Asked for its ``posterior``.
+    y : Tensor of shape (n_samples,), int64
+        Given labels, on the CPU.
+    device : str, default="cpu"
+        Where the objective's memory is.
+    chunk : int, default=65536
+        Number of rows asked for at a time.
+
+    Returns
+    -------
+    float or None
+        None for an objective without class probabilities.
+    """
     differ = visited = 0
     for start in range(0, len(y), chunk):
         index = torch.arange(start, min(start + chunk, len(y)), device=device)

@@ -1,12 +1,12 @@
-"""The loop: skorch around any objective, fed from tensors that already lie on the training device.
+"""The training loop: skorch around any objective, with data that is already on the training device.
 
-The only file that imports skorch. Three things differ from a stock net, and each is one method below:
+This is the only module that imports skorch. Three things differ from skorch's own net:
 
-* a batch is an indexed slice of one tensor (:class:`Batches`), not a list of collated rows;
-* the training step hands the whole batch to the objective, ``criterion_(module_, batch)``;
-* losses are summed on the device and read once an epoch, so no step waits for the host.
+* a batch is an indexed slice of one tensor (:class:`Batches`) and not a list of collated rows;
+* the training step passes the whole batch to the objective, ``criterion_(module_, batch)``;
+* losses are summed on the device and read once an epoch, so that no step waits for the device.
 
-skorch's callbacks, history, ``save_params`` and ``train_split`` work as they always do; per-batch history is not kept.
+skorch's callbacks, history, ``save_params`` and ``train_split`` work unchanged. The history has no entries for batches.
 """
 
 from __future__ import annotations
@@ -31,45 +31,48 @@ from robustlabels.modules import has_convolution
 from robustlabels.training.objective import AtPrecision, Batch, Model, Objective
 from robustlabels.training.rows import SMALL_BATCH, Batches, Rows
 
-# --- rows -------------------------------------------------------------------------------------------------------------
-
-
 # --- the net ----------------------------------------------------------------------------------------------------------
 
 
 class EpochHook(Protocol):
-    """What may watch a fit from outside the net, and so outside its pickle: a bar, a checkpoint, scikit-learn."""
+    """A hook that runs at every epoch but is not part of the net, and so not of its pickle, as a callback would be.
+
+    Progress bars, checkpoint files and scikit-learn's callbacks are such hooks.
+    """
 
     def on_epoch_begin(self, net: RobustNet) -> None:
-        """Before an epoch."""
+        """Run before an epoch."""
 
     def on_epoch_end(self, net: RobustNet) -> bool | None:
-        """After an epoch; True stops the training here."""
+        """Run after an epoch; returning True stops the training."""
 
 
 class RobustNet(NeuralNetClassifier):
     """skorch's loop around any :class:`~robustlabels.training.objective.Objective`.
 
-    Built afresh by every ``fit`` and reachable as ``clf.net_`` (``history``, ``save_params``, callbacks). Validation
-    loss is plain cross-entropy for every method, so that curves compare.
+    Every ``fit`` creates a new net and stores it as ``clf.net_`` (``history``, ``save_params``, callbacks). The
+    validation loss is plain cross-entropy for every method, so that methods can be compared.
 
     Parameters
     ----------
     module : nn.Module
-        Returns logits of shape (b, n_classes).
+        The network, which returns logits of shape (b, n_classes).
     criterion : Objective
+        What training minimizes.
     n_classes : int
+        Number of classes.
     lr_schedule : callable or None
-        ``factor(epoch, n_epochs)``; the learning rate of an epoch is ``lr`` times this.
+        A function ``factor(epoch, n_epochs)``; the learning rate of an epoch is ``lr`` times its value.
     autocast : torch.dtype or None
-        What the network's forward is lowered to; objectives stay in float32.
+        What the network's forward is lowered to; objectives compute in float32.
     gradient_clip : float or None
-        Largest norm of the gradient of all weights together; None leaves it.
+        Largest norm of the gradient of all weights together; None does not clip.
     **kwargs
         skorch's own parameters.
     """
 
-    # A pickle made on a GPU opens on a CPU only if everything that holds a tensor goes through torch's loader.
+    # skorch passes these attributes through PyTorch's loader, so that a pickle made on a GPU opens on a CPU. Every
+    # attribute that holds a tensor must be listed.
     cuda_dependent_attributes_ = ["module", "criterion", "optimizer_"]  # noqa: RUF012
 
     def __init__(
@@ -96,35 +99,42 @@ class RobustNet(NeuralNetClassifier):
         return [("epoch_timer", EpochTimer())]
 
     def torch_compile(self, module: nn.Module, name: str) -> nn.Module:
-        """Compile the network, never the objective: its memory is written in place."""
+        """Compile the network but never the objective, whose memory is written in place."""
         return super().torch_compile(module, name) if name == "module" else module
 
     def initialize_module(self) -> RobustNet:
-        """Take the module as it is; convolutions run channels-last."""
+        """Take the module as it is, in channels-last memory format if it has convolutions, which run faster so."""
         super().initialize_module()
         if has_convolution(self.module_):
             self.module_.to(memory_format=torch.channels_last)
         return self
 
     def initialize_criterion(self) -> RobustNet:
-        """Take the objective as it is; a teacher's convolutions lie in memory as its student's do."""
+        """Take the objective as it is; the convolutions of a teacher get the memory format of the student's."""
         super().initialize_criterion()
         if has_convolution(self.criterion_):
             self.criterion_.to(memory_format=torch.channels_last)
         return self
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> RobustNet:
-        """Refuse optimizers that evaluate the loss several times a step: per-sample memory moves once a batch."""
+        """Refuse optimizers that evaluate the loss several times a step.
+
+        Raises
+        ------
+        ValueError
+            For L-BFGS: every evaluation would update the memory of a batch's rows again.
+        """
         if isinstance(self.optimizer, type) and issubclass(self.optimizer, torch.optim.LBFGS):
             raise ValueError(
-                "optimizer LBFGS evaluates the loss several times a step, and an objective's per-sample memory may "
-                "move only once a batch; take a first-order optimizer such as torch.optim.SGD or torch.optim.AdamW."
+                "The optimizer LBFGS evaluates the loss several times a step, but an objective must update its memory "
+                "of each row only once a batch; set optimizer= to a first-order optimizer such as torch.optim.SGD or "
+                "torch.optim.AdamW."
             )
         return super().initialize_optimizer(triggered_directly)
 
     @property
     def model(self) -> Model:
-        """The module as objectives call it: under autocast where asked for, logits in float32."""
+        """The module as objectives call it: under autocast if that is set, with logits in float32."""
         if self.autocast is None:
             return self.module_
         return AtPrecision(self.module_, torch.device(self.device).type, self.autocast)
@@ -132,19 +142,20 @@ class RobustNet(NeuralNetClassifier):
     # --- one step
 
     def infer(self, x: Any, **_: Any) -> Tensor:
-        """Logits of one batch."""
+        """Return the logits of one batch."""
         return self.model(x["x"] if isinstance(x, Mapping) else x)
 
     def train_step_single(self, batch: Any, **_: Any) -> dict[str, Tensor]:
-        """Forward through the objective, and backward."""
+        """Run the objective's forward and the backward pass."""
         loss, logits = self.criterion_(self.model, self.rows_.batch(*batch))
         loss.backward()
         return {"loss": loss.detach(), "y_pred": logits.detach()}
 
     def train_step(self, batch: Any, **_: Any) -> dict[str, Tensor]:
-        """One optimizer step, then the objective's own."""
+        """Take one optimizer step, then run the objective's ``after_step``."""
         self.optimizer_.zero_grad(set_to_none=True)
         step = self.train_step_single(batch)
+        # A generator can be read once, but both skorch's callbacks and the clipping need the parameters.
         named_parameters = TeeGenerator(self.get_all_learnable_params())
         self.notify("on_grad_computed", named_parameters=named_parameters, batch=batch, training=True)
         if self.gradient_clip is not None:
@@ -155,37 +166,45 @@ class RobustNet(NeuralNetClassifier):
 
     @torch.no_grad()
     def validation_step(self, batch: Any, **_: Any) -> dict[str, Tensor]:
-        """Plain cross-entropy against the given labels, whatever the objective."""
+        """Compute plain cross-entropy against the given labels, whatever the objective."""
         x, y = batch
         logits = self.model(x["x"])
         return {"loss": F.cross_entropy(logits, y), "y_pred": logits}
 
-    # --- one epoch, and all of them
+    # --- epochs
 
     def on_epoch_begin(
         self, net: RobustNet, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any
     ) -> None:
-        """Open the history row, set the learning rate, and give the objective its turn."""
+        """Open the history row, set the learning rate, and run the objective's ``on_epoch_begin``."""
         super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid, **kwargs)
         epoch = len(self.history) - 1
         if self.lr_schedule is not None:
             factor = self.lr_schedule(epoch - self.first_epoch_, self.n_epochs_)
             for group in self.optimizer_.param_groups:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
-        self.history.record("lr", self.optimizer_.param_groups[-1]["lr"])  # skorch puts special groups first
-
+        # skorch puts groups with their own settings first, so the last one has the general learning rate.
+        self.history.record("lr", self.optimizer_.param_groups[-1]["lr"])
         self.criterion_.on_epoch_begin(epoch, self.model, functools.partial(self.batches_in_order, dataset_train))
 
     def batches_in_order(self, rows: Rows) -> Iterator[Batch]:
-        """All rows, in order and un-augmented."""
+        """Iterate over all rows in order, not augmented."""
+        # Nothing is trained on these batches, so they may be larger than training's.
         return (rows.batch(*item) for item in Batches(rows, 4 * self.batch_size))
 
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Callable, **fit_params: Any
     ) -> None:
-        """Walk the batches; sums stay on the device and are read once, at the end."""
+        """Run ``step_fn`` on every batch and record the mean loss, and the accuracy of validation rows.
+
+        Raises
+        ------
+        FloatingPointError
+            If the training loss is not finite.
+        """
         if iterator is None:
             return
+        # Sums stay on the device and are read once, at the end: reading them in every step would wait for the device.
         self._set_training(training)
         total = torch.zeros((), device=self.device)
         right = torch.zeros((), device=self.device)
@@ -202,7 +221,7 @@ class RobustNet(NeuralNetClassifier):
         loss = total.item() / n
         if training and not math.isfinite(loss):
             raise FloatingPointError(
-                f"the training loss became {loss} in epoch {len(self.history)} at learning rate "
+                f"The training loss became {loss} in epoch {len(self.history)} at learning rate "
                 f"{self.history[-1, 'lr']:g}; lower lr, or look for extreme values in X."
             )
         self._record(prefix + "_loss", loss, better=min)
@@ -211,21 +230,22 @@ class RobustNet(NeuralNetClassifier):
         self.history.record(prefix + "_batch_count", n_batches)
 
     def _record(self, name: str, value: float, better: Callable) -> None:
+        # The names are those of skorch's own callbacks, which its EarlyStopping and Checkpoint look for.
         earlier = [row[name] for row in self.history[:-1] if name in row]
         self.history.record(name, value)
         self.history.record(name + "_best", not earlier or better([*earlier, value]) == value != better(earlier))
 
     def check_data(self, X: Any, y: Any = None) -> None:
-        """Nothing to check: the estimator did."""
+        """Check nothing, because the estimator has checked the data."""
 
     def get_dataset(self, X: Any, y: Any = None) -> Rows:
-        """Rows as they are; any other X (as skorch's own callbacks pass it) as flat rows in module layout."""
+        """Return Rows as they are; wrap any other X, which must be in the layout that the module takes."""
         if isinstance(X, Rows):
             return X
         return Rows(X, None if y is None else torch.as_tensor(y), n_classes=self.n_classes, device=self.device)
 
     def get_split_datasets(self, X: Any, y: Any = None, **_: Any) -> tuple[Rows, Rows | None]:
-        """Training and validation rows; both keep the row numbers of the whole."""
+        """Return the training rows and the validation rows; both keep their row numbers in the whole."""
         rows = self.get_dataset(X, y)
         if not self.train_split:
             return rows, None
@@ -235,9 +255,7 @@ class RobustNet(NeuralNetClassifier):
     def fit_loop(
         self, X: Any, y: Any = None, epochs: int | None = None, hooks: Sequence[EpochHook] = (), **_: Any
     ) -> RobustNet:
-        """Epochs in a row. A callback of the user's that raises KeyboardInterrupt after an epoch stops the training,
-        as skorch's EarlyStopping does; one that arrives at any other time is the user's own and is passed on.
-        """
+        """Train for some epochs; :meth:`fit_rows` calls this, as skorch's ``partial_fit`` would."""
         train, valid = self.get_split_datasets(X, y)
         datasets = {"dataset_train": train, "dataset_valid": valid}
         train_batches = self.get_iterator(train, training=True)
@@ -245,6 +263,7 @@ class RobustNet(NeuralNetClassifier):
         valid_batches = None if valid is None else self.get_iterator(valid, training=False)
         self.rows_ = train
         try:
+            # The order matters: a hook that writes a checkpoint needs the history row that callbacks complete.
             for _epoch in range(self.max_epochs if epochs is None else epochs):
                 for hook in hooks:
                     hook.on_epoch_begin(self)
@@ -255,11 +274,15 @@ class RobustNet(NeuralNetClassifier):
                 if any([stop, *[hook.on_epoch_end(self) for hook in hooks]]):
                     break
         finally:
-            del self.rows_  # a fitted net does not carry the data
+            del self.rows_  # so that a fitted net and its pickle do not hold the data
         return self
 
     def _epoch_ended(self, datasets: dict[str, Any]) -> bool:
-        """Tell the callbacks; whether one of the user's asks to stop."""
+        """Notify the callbacks; return whether one of the user's asks to stop.
+
+        skorch's EarlyStopping stops the training by raising KeyboardInterrupt after an epoch. A KeyboardInterrupt
+        without callbacks of the user's, or at any other time, comes from the keyboard and is passed on.
+        """
         try:
             self.notify("on_epoch_end", **datasets)
         except KeyboardInterrupt:
@@ -268,25 +291,43 @@ class RobustNet(NeuralNetClassifier):
             return True
         return False
 
-    def fit_rows(self, rows: Rows, epochs: int, hooks: Sequence[EpochHook] = ()) -> RobustNet:
-        """Train for ``epochs`` more epochs, which the learning-rate schedule spans.
+    def fit_rows(
+        self,
+        rows: Rows,
+        epochs: int,
+        hooks: Sequence[EpochHook] = (),
+        checkpoint: Mapping[str, Any] | None = None,
+    ) -> RobustNet:
+        """Train for ``epochs`` more epochs, which the learning-rate schedule spans, or finish a checkpoint's epochs.
 
-        After a KeyboardInterrupt the unfinished epoch's history row is dropped.
+        Parameters
+        ----------
+        rows : Rows
+            Training rows, from which ``train_split`` takes the validation rows.
+        epochs : int
+            Number of epochs. With a checkpoint, the number that it was started with is finished instead.
+        hooks : sequence of EpochHook
+            Run at every epoch.
+        checkpoint : mapping or None
+            What :meth:`~robustlabels.training.hooks.CheckpointFile.read` returned. Training resumes from it with the
+            same bits as if it had never stopped.
+
+        Returns
+        -------
+        RobustNet
+            This net. If training is interrupted, the history row of the unfinished epoch is removed.
         """
-        self.n_epochs_ = epochs
-        self.first_epoch_ = len(self.history)
-        return self._continue(rows, epochs, hooks)
-
-    def resume_rows(self, rows: Rows, checkpoint: Mapping[str, Any], hooks: Sequence[EpochHook] = ()) -> RobustNet:
-        """Go on from a checkpoint as if nothing had happened."""
-        restore(self, checkpoint)
-        return self._continue(rows, self.first_epoch_ + self.n_epochs_ - len(self.history), hooks)
-
-    def _continue(self, rows: Rows, epochs: int, hooks: Sequence[EpochHook]) -> RobustNet:
+        if checkpoint is None:
+            self.n_epochs_ = epochs
+            self.first_epoch_ = len(self.history)
+        else:
+            restore(self, checkpoint)
+            epochs = self.first_epoch_ + self.n_epochs_ - len(self.history)
         self.notify("on_train_begin", X=rows, y=None)
         try:
             self.fit_loop(rows, epochs=epochs, hooks=hooks)
         except BaseException:
+            # The epoch timer records "dur" at the end of an epoch, so a row without it is unfinished.
             if len(self.history) and "dur" not in self.history[-1]:
                 del self.history[-1]
             raise
@@ -299,10 +340,10 @@ class RobustNet(NeuralNetClassifier):
 
     @torch.inference_mode()
     def outputs(self, rows: Rows, function: Callable[[Model, Tensor], Tensor] | None = None) -> Tensor:
-        """``function(model, x)`` over all rows in order, on the CPU; logits by default.
+        """Return ``function(model, x)`` over all rows in order, on the CPU; logits by default.
 
-        Flat batches under 32 rows are padded: matrix products of few rows take another kernel and differ in the last
-        bits; padded, a row gives the same in any company.
+        Flat batches of fewer than 32 rows are padded, because matrix products of few rows run in another kernel whose
+        results differ in the last bits. With padding, a row gets the same output whichever rows are beside it.
         """
         self._set_training(False)
         parts = []
@@ -316,31 +357,45 @@ class RobustNet(NeuralNetClassifier):
 
 
 def unwrap(net: RobustNet) -> nn.Module:
-    """The module as it was built, without torch.compile's wrapper."""
+    """Return the module as it was built, without torch.compile's wrapper."""
     module: Any = net.module_
     return getattr(module, "_orig_mod", module)
 
 
-# --- what the fit needs to know of the machine ------------------------------------------------------------------------
+# --- device and precision ---------------------------------------------------------------------------------------------
 
 
 def resolve_device(device: str) -> str:
-    """Resolve "auto" to cuda, mps or cpu; a device that is not there is an error."""
+    """Return the device that ``device`` stands for: "auto" is cuda, mps or cpu, the first that is available.
+
+    Raises
+    ------
+    ValueError
+        If the name is not a device's, or if PyTorch finds no such device.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         kind = torch.device(device).type
     except RuntimeError as error:
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda', 'cuda:0', 'mps' …, got {device!r}.") from error
+        raise ValueError(
+            f"device must be 'auto' or the name of a PyTorch device such as 'cpu', 'cuda', 'cuda:0' or 'mps', "
+            f"got {device!r}."
+        ) from error
     if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
-        raise ValueError(f"device={device!r} was asked for, but torch finds none here; take device='auto' or 'cpu'.")
+        raise ValueError(f"device={device!r} is not available: PyTorch finds none here. Set device='auto' or 'cpu'.")
     return device
 
 
 def resolve_precision(precision: str, device: str, module: nn.Module) -> torch.dtype | None:
-    """The dtype a network's forward is lowered to, or None for float32.
+    """Return the dtype that a network's forward is lowered to, or None for float32.
 
-    "auto" lowers networks with convolutions to bfloat16 where the hardware multiplies in it.
+    "auto" lowers networks with convolutions to bfloat16 if the hardware multiplies in it.
+
+    Raises
+    ------
+    ValueError
+        If ``precision`` is not "auto", "float32" or "bfloat16".
     """
     if precision == "auto":
         fast = has_convolution(module) and _multiplies_in_bfloat16(torch.device(device).type)
@@ -355,6 +410,7 @@ def resolve_precision(precision: str, device: str, module: nn.Module) -> torch.d
 def _multiplies_in_bfloat16(kind: str) -> bool:
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Other CPUs emulate bfloat16, which is slower than float32. Only Linux has this file.
     with suppress(OSError):
         flags = Path("/proc/cpuinfo").read_text()
         return kind == "cpu" and ("avx512_bf16" in flags or "amx_bf16" in flags)
@@ -365,7 +421,7 @@ def _multiplies_in_bfloat16(kind: str) -> bool:
 
 
 def restore(net: RobustNet, state: Mapping[str, Any]) -> None:
-    """Bring an initialized net, and the generators, to where a checkpoint was written."""
+    """Set an initialized net and PyTorch's generators to the state that a checkpoint holds."""
     net.module_.load_state_dict(state["module"])
     net.criterion_.load_state_dict(state["criterion"])
     net.optimizer_.load_state_dict(state["optimizer"])
@@ -380,21 +436,21 @@ def restore(net: RobustNet, state: Mapping[str, Any]) -> None:
 
 
 class AccuracyCurve(Callback):
-    """Accuracy on rows of your own after every epoch, as ``test_acc`` of the history; for a classifier's ``callbacks``.
+    """Callback that records the accuracy on given rows after every epoch as ``test_acc`` in the history.
 
-    It only watches: the training is the same with and without it. Copies of it share rows and clocks.
+    Pass it in a classifier's ``callbacks``. It changes nothing in the training. Copies share its rows and timings.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, ...)
-        Rows shaped as those that are fitted.
+        Rows in the shape of those that are fitted.
     y : ndarray of shape (n_samples,)
-        Their class numbers, positions in the classifier's ``classes_``.
+        Their class numbers, which are positions in the classifier's ``classes_``.
 
     Attributes
     ----------
     seconds, cpu_seconds : float
-        Spent on watching, by the clock on the wall and by the processor's.
+        Wall-clock time and processor time that the measurements took.
 
     Examples
     --------
@@ -412,6 +468,8 @@ class AccuracyCurve(Callback):
         self.X, self.y = X, y
         self.seconds = self.cpu_seconds = 0.0
 
+    # The estimator copies its callbacks, and clone() copies the estimator. The timings must reach the object that the
+    # user holds, so both copies are the object itself.
     def __deepcopy__(self, memo: dict) -> AccuracyCurve:
         return self
 
@@ -419,11 +477,11 @@ class AccuracyCurve(Callback):
         return self
 
     def on_train_begin(self, net: Any, X: Any = None, **_: Any) -> None:
-        """Put the rows where those in training are."""
+        """Move the rows to the device and layout of the training rows."""
         self.rows_ = Rows(self.X, n_classes=net.n_classes, layout=X.layout, dtype=X.dtype, device=X.device)
 
     def on_epoch_end(self, net: Any, **_: Any) -> None:
-        """Measure; the epoch's own duration is taken already."""
+        """Measure the accuracy. The epoch's own duration is recorded before this."""
         start, cpu_start = time.perf_counter(), time.process_time()
         right = net.outputs(self.rows_).argmax(1).numpy() == self.y
         net.history.record("test_acc", float(right.mean()))
@@ -433,5 +491,5 @@ class AccuracyCurve(Callback):
         self.cpu_seconds += time.process_time() - cpu_start
 
     def on_train_end(self, net: Any, **_: Any) -> None:
-        """Let the rows go."""
+        """Release the rows."""
         del self.rows_
