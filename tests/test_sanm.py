@@ -1,4 +1,5 @@
-"""SANM: the spec's oracles, the authors' nine steps image by image, section 7 by hand, every host, every shape."""
+"""SANM: the spec's oracles, the authors' nine steps image by image, section 7 by hand, every wrapped classifier, every
+shape."""
 
 import copy
 import math
@@ -42,10 +43,10 @@ from robustlabels.methods import dividemix
 from robustlabels.methods.baselines import CoTeaching
 from robustlabels.methods.elr import ELRObjective, TargetMemory
 from robustlabels.methods.moit import MOITObjective
-from robustlabels.methods.sanm import (
+from robustlabels.methods.sanm import MaskedObjective
+from robustlabels.methods.sanm_masking import (
     MILD,
     STRONG,
-    MaskedObjective,
     activation,
     adversarial_mask,
     column_masks,
@@ -691,7 +692,7 @@ def test_negative_targets_are_clamped_behind_the_operator():
 
 
 @pytest.mark.parametrize("name", list(hosts()))
-def test_objectives_are_copied_and_pickled_with_their_plug(name):
+def test_objectives_are_copied_and_pickled_with_their_wrapper(name):
     inner, net, _ = hosts()[name]
     objective = masked(inner, n_members=2 if isinstance(net, Twin) else 1)
     for again in (copy.deepcopy(objective), pickle.loads(pickle.dumps(objective))):
@@ -709,8 +710,8 @@ def test_contribution_is_gradient_times_standardized_input():
     net = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3))
     x, mean, std = torch.randn(4, 5) * 3 + 2, torch.arange(5.0), torch.full((5,), 3.0)
     objective = MaskedObjective(CrossEntropy(), 4, feature_layer=None, mean=mean, std=std)
-    with watching(net, None) as objective._seen:
-        got = objective._look(net, x, None)
+    with watching(net, None) as objective._calls:
+        got = objective._activation(net, x, None)
     z = (x - mean) / std
     expected = torch.empty_like(x)
     for i in range(4):
@@ -739,9 +740,9 @@ HOSTS = [
 every_host = pytest.mark.parametrize("host", HOSTS, ids=lambda cls: cls.__name__)
 
 
-def small(host=CrossEntropyClassifier, plug=None, **params):
+def small(host=CrossEntropyClassifier, settings=None, **params):
     inner = host(**{"max_epochs": 5, "device": "cpu", **params})
-    return SANMClassifier(inner, random_state=0, **{"warmup": 1, **(plug or {})})
+    return SANMClassifier(inner, random_state=0, **{"warmup": 1, **(settings or {})})
 
 
 @pytest.fixture(scope="module")
@@ -805,8 +806,8 @@ def test_oracle_13_refits_are_identical_whatever_the_global_generator(pictures):
 def test_oracle_14_without_reconstruction_there_is_no_decoder(pictures):
     X, y = pictures
     off, none, on = (
-        small(plug=plug, precision="float32").fit(X, y)
-        for plug in ({"reconstruction_weight": 0}, {"decoder": None}, {})
+        small(settings=given, precision="float32").fit(X, y)
+        for given in ({"reconstruction_weight": 0}, {"decoder": None}, {})
     )
     for clf in (off, none):
         assert clf.decoder_ is None
@@ -819,7 +820,7 @@ def test_oracle_14_without_reconstruction_there_is_no_decoder(pictures):
 
 def test_the_decoder_may_be_thrown_away(pictures):
     X, y = pictures
-    kept, thrown = (small(plug={"keep_decoder": keep}, precision="float32").fit(X, y) for keep in (True, False))
+    kept, thrown = (small(settings={"keep_decoder": keep}, precision="float32").fit(X, y) for keep in (True, False))
     np.testing.assert_array_equal(kept.predict_proba(X), thrown.predict_proba(X))
     assert thrown.decoder_ is None
     weights = sum(p.numel() for p in kept.decoder_.parameters())
@@ -868,9 +869,9 @@ def test_tokens():
     assert clf.estimator_.net_.criterion_.feature_layer == "conv"
     assert clf.decoder_ is None
     assert clf.score(X.astype(int), y) > 0.9
-    clf = small(module=Bag, max_epochs=20, plug={"feature_layer": "conv", "mask_fill": "zero", "decoder": None})
+    clf = small(module=Bag, max_epochs=20, settings={"feature_layer": "conv", "mask_fill": "zero", "decoder": None})
     assert clf.fit(X, y).score(X, y) > 0.9
-    with pytest.raises(ValueError, match="no gradient with respect to the input; name a layer with feature_layer="):
+    with pytest.raises(ValueError, match="no gradient with respect to the input\. Name a layer with feature_layer="):
         small(module=Bag()).fit(X, y)
 
 
@@ -902,7 +903,7 @@ def test_what_the_host_takes_goes_through(blobs):
     np.testing.assert_array_equal(
         small().fit(X, y, soft_labels=soft).predict_proba(X), small().fit(X, y).predict_proba(X)
     )
-    with pytest.raises(TypeError, match="MOITClassifier takes no sample_weight; fit without it"):
+    with pytest.raises(TypeError, match="MOITClassifier does not take sample_weight; leave it out"):
         small(MOITClassifier).fit(X, y, sample_weight=weight)
     small(MOITClassifier, max_epochs=1).fit(X, y, sample_weight=None)
 
@@ -992,11 +993,11 @@ def test_own_decoder_and_layer(pictures):
         made.append((features, image))
         return make_decoder(features, image)
 
-    clf = small(plug={"decoder": factory, "feature_layer": "stem"}, precision="float32", max_epochs=2).fit(X, y)
+    clf = small(settings={"decoder": factory, "feature_layer": "stem"}, precision="float32", max_epochs=2).fit(X, y)
     assert made == [((32, 12, 10), (3, 12, 10))]
     given = make_decoder((128, 3, 3), (3, 12, 10))
     before = copy.deepcopy(given.state_dict())
-    clf = small(plug={"decoder": given}, precision="float32", max_epochs=3).fit(X, y)
+    clf = small(settings={"decoder": given}, precision="float32", max_epochs=3).fit(X, y)
     assert all(torch.equal(v, before[k]) for k, v in given.state_dict().items())
     assert not torch.equal(clf.decoder_[0].weight, given[0].weight)
 
@@ -1007,44 +1008,48 @@ def test_own_decoder_and_layer(pictures):
         (
             SANMClassifier(LogisticRegression()),
             TypeError,
-            "takes a classifier of this package .* got LogisticRegression",
+            "must be a classifier of this package .* got LogisticRegression",
         ),
         (SANMClassifier(FrozenEstimator(CrossEntropyClassifier())), TypeError, "got FrozenEstimator"),
         (SANMClassifier(SANMClassifier()), TypeError, "got SANMClassifier"),
-        (small(compile=True), ValueError, "set compile=False"),
+        (small(compile=True), ValueError, "compile must be False"),
         (
-            small(plug={"mask_ratio": (0.5, 1.0)}),
+            small(settings={"mask_ratio": (0.5, 1.0)}),
             ValueError,
             r"mask_ratio's ends must be a number in \[0, 1\), got 1.0",
         ),
-        (small(plug={"mask_ratio": (-0.1, 0.5)}), ValueError, r"\[0, 1\), got -0.1"),
-        (small(plug={"mask_ratio": (0.5, 0.2)}), ValueError, r"pair \(least, largest\), got \(0.5, 0.2\)"),
-        (small(plug={"mask_ratio": 0.5}), ValueError, "must be a pair"),
-        (small(plug={"mask_ratio": np.array([0.1, 0.2])}), ValueError, "must be a pair"),
-        (small(plug={"mask_ratio": (0.2, 0.7)}), ValueError, r"less than 1, got 0.7 \+ 0.4"),
+        (small(settings={"mask_ratio": (-0.1, 0.5)}), ValueError, r"\[0, 1\), got -0.1"),
+        (small(settings={"mask_ratio": (0.5, 0.2)}), ValueError, r"pair \(least, largest\), got \(0.5, 0.2\)"),
+        (small(settings={"mask_ratio": 0.5}), ValueError, "must be a pair"),
+        (small(settings={"mask_ratio": np.array([0.1, 0.2])}), ValueError, "must be a pair"),
+        (small(settings={"mask_ratio": (0.2, 0.7)}), ValueError, r"less than 1, got 0.7 \+ 0.4"),
         (
-            small(plug={"quality_weight": 1.0}),
+            small(settings={"quality_weight": 1.0}),
             ValueError,
             r"quality_weight must be a number in \[0, 1\) or 'auto', got 1.0",
         ),
-        (small(plug={"mask_aspect": (0.0, 1.0)}), ValueError, "mask_aspect's ends"),
-        (small(plug={"mask_anchor": "middle"}), ValueError, "mask_anchor must be 'center' or 'topleft', got 'middle'"),
-        (small(plug={"n_masks": 3}), ValueError, "n_masks must be 1 or 2, got 3"),
-        (small(plug={"decoder": 3}), ValueError, "decoder must be 'auto', .* or None, got 3"),
-        (small(plug={"warmup": -1}), ValueError, "warmup"),
+        (small(settings={"mask_aspect": (0.0, 1.0)}), ValueError, "mask_aspect's ends"),
         (
-            small(plug={"decoder": nn.Linear(256, 4)}),
+            small(settings={"mask_anchor": "middle"}),
             ValueError,
-            r"the decoder makes \(2, 4\) .* must give back .*\(2, 5\)",
+            "mask_anchor must be 'center' or 'topleft', got 'middle'",
         ),
-        (small(plug={"decoder": nn.Linear(3, 5)}), ValueError, r"the decoder cannot read .* \(2, 256\)"),
-        (small(plug={"decoder": lambda *_: "no module"}), TypeError, "must return an nn.Module, got str"),
+        (small(settings={"n_masks": 3}), ValueError, "n_masks must be 1 or 2, got 3"),
+        (small(settings={"decoder": 3}), ValueError, "decoder must be 'auto', .* or None, got 3"),
+        (small(settings={"warmup": -1}), ValueError, "warmup"),
         (
-            small(plug={"feature_layer": "bodi"}),
+            small(settings={"decoder": nn.Linear(256, 4)}),
+            ValueError,
+            r"decoder must return .*\(2, 5\), got \(2, 4\)",
+        ),
+        (small(settings={"decoder": nn.Linear(3, 5)}), ValueError, r"decoder must take feature maps .* \(2, 256\)"),
+        (small(settings={"decoder": lambda *_: "no module"}), TypeError, "must return an nn.Module, got str"),
+        (
+            small(settings={"feature_layer": "bodi"}),
             ValueError,
             "feature_layer='bodi' is not in the module. Did you mean 'body'",
         ),
-        (small(plug={"feature_layer": "body"}), ValueError, r"feature_layer='body' gives \(2, 256\)"),
+        (small(settings={"feature_layer": "body"}), ValueError, r"feature_layer='body' gives \(2, 256\)"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
@@ -1063,7 +1068,7 @@ def test_neither_map_nor_gradient(blobs):
         def forward(self, x):
             return self.head(x.detach().sign())
 
-    with pytest.raises(ValueError, match="SANM must see where the network looks"):
+    with pytest.raises(ValueError, match="SANM needs an activation map"):
         small(module=Steps()).fit(*blobs)
     with pytest.raises(ValueError, match="rows of 1 to 3 axes"):
         small(module=nn.Sequential(nn.Flatten(), nn.Linear(16, 2))).fit(np.zeros((10, 2, 2, 2, 2)), np.arange(10) % 2)

@@ -1,13 +1,14 @@
-"""Self-supervised adversarial noisy masking (SANM): a plug around any classifier of this package.
+"""Self-supervised adversarial noisy masking (SANM): a wrapper around any classifier of this package.
 
 Tu, Zhang, Li, Liu, Li, Zhang, Wang, Wang, Zhao, "Learning with Noisy Labels via Self-Supervised Adversarial Noisy
-Masking", CVPR 2023, arXiv 2302.06805. A network that learns wrong labels by heart learns wrong places as well: it looks
-where no clean-trained network looks. SANM takes away the patch it looks at most, a larger one the less the label is
-trusted, and as much of the label's mass, so that neither is worth remembering. A small linear decoder reconstructs the
-unmasked input from the features of the masked one, a task without labels.
+Masking", CVPR 2023, arXiv 2302.06805. A network that memorizes wrong labels also attends to the wrong places, where a
+network trained on right labels does not. SANM masks the patch with the highest activation, a larger one the less the
+label is trusted, and removes the same share of the label's mass, so that memorizing the row no longer pays. A small
+linear decoder reconstructs the unmasked input from the features of the masked one, a task that needs no labels.
 
-The equations and their functions are in ``masking.py``. Here are the objective around the host's, which remembers the
-quality of each label, and the estimator around the host. A comment says where they differ from the authors' code.
+The equations and their functions are in ``sanm_masking.py``. This module has the objective that wraps another one and
+remembers the quality of each label, and the estimator that wraps a classifier. Comments mark departures from the
+authors' code.
 """
 
 from __future__ import annotations
@@ -29,18 +30,11 @@ from robustlabels.maths.functional import clean_probability, soft_cross_entropy,
 from robustlabels.methods.baselines import CrossEntropyClassifier
 from robustlabels.methods.dividemix import DivideMixClassifier
 from robustlabels.methods.sanm_masking import (
-    CHOICES,
     MILD,
     STRONG,
     MaskOutput,
-    activation,
     adversarial_mask,
-    column_masks,
-    extremes,
     make_decoder,
-    modulated,
-    patch_mask,
-    patch_sides,
     reconstruction_loss,
 )
 from robustlabels.modules import Call, Standardize, evaluating, find_feature_map, find_head, members, watching
@@ -51,67 +45,50 @@ from robustlabels.training.objective import Batch, Model, Objective, ObjectiveWr
 from robustlabels.training.parameters import Interval, Options, PublishedSettingsMixin, StrOptions, check_number
 from robustlabels.training.rows import Rows
 
-__all__ = [
-    "CHOICES",
-    "LEAST_ROWS",
-    "MILD",
-    "STRONG",
-    "MaskOutput",
-    "MaskedObjective",
-    "SANMClassifier",
-    "activation",
-    "adversarial_mask",
-    "column_masks",
-    "default_mask",
-    "extremes",
-    "make_decoder",
-    "modulated",
-    "patch_mask",
-    "patch_sides",
-    "reconstruction_loss",
-    "views_of",
-]
+__all__ = ["LEAST_ROWS", "MaskedObjective", "SANMClassifier", "default_mask", "recorded_views"]
 
 LEAST_ROWS = 20
 """With fewer rows, no mixture is fitted, and every label counts as right."""
 
 
-# --- the plug ---------------------------------------------------------------------------------------------------------
+# --- the wrapping objective -------------------------------------------------------------------------------------------
 
 
 class MaskedObjective(ObjectiveWrapper):
-    """An objective around an objective: what the host minimizes, on masked views and modulated targets as well.
+    """A wrapper that applies another objective to masked views and modulated targets as well.
 
-    A host with ``pools_views`` asks for the views itself and pools them with its own. Any other host is run as it is,
-    and once more on the masked views in eval mode, and the loss is the mean over plain and masked views. Where the
-    host's own forward saw an unmixed view, its feature map serves; else one more forward is made, in eval mode and
-    without gradient.
+    An objective with ``pools_views`` asks for the views itself and pools them with its own. Any other objective is
+    evaluated as usual, and once more on the masked views in eval mode; the loss is the mean over plain and masked
+    views. If the wrapped objective's own forward pass saw an unmixed view, its feature map is used. Otherwise one more
+    forward pass is made, in eval mode and without gradient.
 
     Parameters
     ----------
     inner : Objective
-        The host.
+        The wrapped objective.
     n_samples : int
+        Number of training rows.
     feature_layer : str or None
-        Dotted name of the layer whose output tells where the network looks. None: gradient times input of the squared
-        features, as for tables.
+        Dotted name of the layer whose output is the activation map. None: gradient times input of the squared features,
+        as for tables.
     head : str or None, default=None
-        Dotted name of the network's last linear layer, whose input are the features where there is no feature layer.
+        Dotted name of the network's last linear layer, whose inputs are the features if there is no feature layer.
     n_members : int, default=1
         2 for two networks, each of which takes the label quality from its peer.
     decoders : sequence of nn.Module, default=()
-        One per network; none switches the reconstruction off.
+        One for each network; an empty sequence switches the reconstruction off.
     reconstruction_weight : float, default=0.02
+        Weight of the reconstruction loss.
     quality : {"auto", "mixture"}, default="auto"
-        Ask the host for the label quality, where it has one; or always fit a mixture to the losses.
+        Source of the label quality: the wrapped objective if it has one, or always a mixture fitted to the losses.
     n_average : int, default=1
         Epochs over which losses are averaged before the mixture is fitted.
     warmup : int, default=0
-        Epochs in which there is the host alone.
+        Epochs in which the wrapped objective is evaluated without masks.
     mean, std : float or Tensor of shape (c,), default=0.0, 1.0
         Statistics of the input's columns or channels: fills and reconstructions are on the standardized scale.
     **mask
-        Passed on to :func:`~robustlabels.methods.sanm_masking.adversarial_mask`.
+        Parameters of :func:`~robustlabels.methods.sanm_masking.adversarial_mask`.
 
     Examples
     --------
@@ -160,30 +137,51 @@ class MaskedObjective(ObjectiveWrapper):
         self.epoch = 0
         self.pools = innermost(inner).pools_views
         innermost(inner).view_source = self.masked_views
-        self._seen: list[Call] = []  # of the step that is on its way
-        self._made: list[tuple[Tensor, Tensor, int | None]] = []
+        # Both lists belong to the current step only; forward empties them, so that no graph outlives its step.
+        self._calls: list[Call] = []  # every forward pass of the network: its input, its features, its member
+        self._masked_batches: list[
+            tuple[Tensor, Tensor, int | None]
+        ] = []  # to reconstruct: input, masked views, member
 
     # --- one batch
+    #
+    # One step, drawn:
+    #
+    #   batch --> inner objective --> loss on its own view x of the batch         the network's calls are recorded,
+    #                 |                                                            with their features
+    #                 v
+    #   x, features of x --> adversarial_mask --> masked views, modulated targets
+    #                 |                                |
+    #                 v                                v
+    #          inner objective in eval mode     decoder of the masked views' features --> reconstruction loss
+    #                 |
+    #                 v
+    #          mean of the losses over x and the masked views, plus the weighted reconstruction loss
+    #
+    # Features are looked up by the identity of the input tensor: ``call.x is x``. A view that was mixed or copied
+    # before it reached the network is another tensor, has no features, and costs one more forward pass.
 
     def forward(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The host's loss on plain and masked views, and the reconstruction's."""
+        """Return the wrapped objective's loss on plain and masked views plus that of the reconstruction, and logits."""
         member = batch.pass_number if self.inner.n_passes > 1 and self.n_members > 1 else None
         try:
-            with watching(model, self.feature_layer, self.head) as self._seen:
+            with watching(model, self.feature_layer, self.head) as self._calls:
                 if self.pools or not self._masks():
                     loss, logits = self.inner(model, batch)
                 else:
                     loss, logits = self._twice(model, batch, member)
                 return loss + self._reconstruction(model, member), logits
         finally:
-            self._seen, self._made = [], []
+            self._calls, self._masked_batches = [], []
 
     def _masks(self) -> bool:
         return self.training and self.epoch >= self.warmup
 
     def _twice(self, model: Model, batch: Batch, member: int | None) -> tuple[Tensor, Tensor]:
-        """A host that is run on its own view, then on the masked ones: the mean over all views."""
-        with views_of(innermost(self.inner)) as views:
+        """Evaluate the wrapped objective on its own view and then on the masked ones; return the mean over all
+        views.
+        """
+        with recorded_views(innermost(self.inner)) as views:
             loss, logits = self.inner(model, batch)
         candidates = [*views, batch.x]
         x = next((view for view in candidates if self._features(view, member)), candidates[0])
@@ -203,7 +201,7 @@ class MaskedObjective(ObjectiveWrapper):
     def masked_views(
         self, model: Model, x: Tensor, target: Tensor, index: Tensor, *, member: int | None = None
     ) -> list[tuple[Tensor, Tensor]]:
-        """What a host that pools views gets from :meth:`~robustlabels.training.objective.Objective.more_views`."""
+        """Return masked views with their targets, for objectives that pool views."""
         if not self._masks():
             return []
         out = self._mask(model, x, target, index, member)
@@ -213,46 +211,46 @@ class MaskedObjective(ObjectiveWrapper):
     def _mask(self, model: Model, x: Tensor, target: Tensor, index: Tensor, member: int | None) -> MaskOutput:
         quality = self.quality(index, member=member)
         fill_range = (self.scale.mean, self.scale.mean + self.scale.std)  # 0 and 1 on the standardized scale
-        look = self._look(model, x, member)
-        out = adversarial_mask(x, look, target.detach(), quality, fill_range=fill_range, **self.settings)
+        activation = self._activation(model, x, member)
+        out = adversarial_mask(x, activation, target.detach(), quality, fill_range=fill_range, **self.settings)
         self.ratio[index] = out.ratio.to(self.ratio.dtype)
         if self.settings.get("keep_top_class", True):
             return out
-        positive = out.target.clamp_min(0)  # the authors' code leaves negative entries
+        positive = out.target.clamp_min(0)  # The authors' code leaves negative entries, which are not a distribution.
         return out._replace(target=positive / positive.sum(1, keepdim=True))
 
     def _note(self, x: Tensor, views: list[Tensor], member: int | None) -> Tensor:
-        """All views as one batch, to be reconstructed at the end of the step."""
+        """Join all views to one batch, and remember it for the reconstruction at the end of the step."""
         masked = torch.cat(views)
-        self._made.append((x, masked, member))
+        self._masked_batches.append((x, masked, member))
         return masked
 
-    # --- where the network looks
+    # --- what the network attends to
 
     def _features(self, x: Tensor, member: int | None, *, grad: bool = False) -> list[Tensor]:
-        """Features of this very tensor, by each network that saw it; none unless all have that should."""
+        """Return the features of this very tensor, one entry for each network; [] if a network has not seen it."""
         both = member is None and self.n_members > 1
         wanted: list[int | None] = list(range(self.n_members)) if both else [member]
-        found = {c.member: c.features for c in self._seen if c.x is x and (c.features.requires_grad or not grad)}
+        found = {c.member: c.features for c in self._calls if c.x is x and (c.features.requires_grad or not grad)}
         return [found[m] for m in wanted] if all(m in found for m in wanted) else []
 
-    def _look(self, model: Any, x: Tensor, member: int | None) -> Tensor:
-        """The feature map of a view; of two networks together, both maps, each of norm one."""
+    def _activation(self, model: Any, x: Tensor, member: int | None) -> Tensor:
+        """Return the feature map of a view; for two networks together, both maps, each scaled to norm one."""
         if self.feature_layer is None:
             return self._contribution(model, x, member)
         if not self._features(x, member):
             with torch.no_grad(), evaluating(model):
-                _answer(model, x, member)
+                _logits(model, x, member)
         maps = [features.detach().float() for features in self._features(x, member)]
         if len(maps) == 1:
             return maps[0]
         return torch.cat([m / m.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, *[1] * (m.ndim - 1)) for m in maps], 1)
 
     def _contribution(self, model: Any, x: Tensor, member: int | None) -> Tensor:
-        """Gradient times standardized input of the features' energy: what each entry of the input contributes to it."""
+        """Return gradient times standardized input of the squared features: how much each input entry contributes."""
         x = x.detach().requires_grad_()
         with torch.enable_grad(), evaluating(model), torch.backends.cudnn.flags(enabled=False):
-            _answer(model, x, member)
+            _logits(model, x, member)
             energy = torch.stack([features.float().square().sum() for features in self._features(x, member)]).sum()
             (gradient,) = torch.autograd.grad(energy, x)
         return self.scale(x.detach()) * self._std_like(x) * gradient
@@ -264,15 +262,18 @@ class MaskedObjective(ObjectiveWrapper):
     # --- the reconstruction
 
     def _reconstruction(self, model: Model, member: int | None) -> Tensor | float:
-        """Weighted loss of what the decoders make of the masked views; the target is the unmasked one, standardized."""
+        """Return the weighted reconstruction loss of all masked views; the target is the standardized unmasked
+        input.
+        """
         if not self.decoders:
             return 0.0
-        if not self._made:  # the fused SGD wants a gradient of every weight in training, from the first step on
+        if not self._masked_batches:
+            # Fused SGD requires a gradient for every weight from the first step on, also during the warm-up.
             return 0.0 * sum(p.sum() for decoder in self._decoders_of(member) for p in decoder.parameters())
         losses = []
-        for x, masked, trained in self._made:
+        for x, masked, trained in self._masked_batches:
             if not self._features(masked, trained, grad=True):
-                _answer(model, masked, trained)
+                _logits(model, masked, trained)
             target = self.scale(x).float()
             for decoder, features in zip(self._decoders_of(trained), self._features(masked, trained), strict=True):
                 losses.append(reconstruction_loss(decoder(features.float()), target))
@@ -284,22 +285,25 @@ class MaskedObjective(ObjectiveWrapper):
     # --- label quality
 
     def on_epoch_begin(self, epoch: int, model: Model, batches: Callable[[], Iterable[Batch]]) -> None:
-        """The host's turn; then, after the warm-up, a mixture on the losses unless the host knows the quality."""
+        """Call the wrapped objective; after the warm-up, fit the mixture if the label quality is not known
+        otherwise.
+        """
         super().on_epoch_begin(epoch, model, batches)
         self.epoch = epoch
         here = torch.zeros(1, dtype=torch.int64, device=self.label_quality.device)
-        if epoch >= self.warmup and self._host_quality(here, None) is None:
+        if epoch >= self.warmup and self._known_quality(here, None) is None:
             self.estimate_quality(model, batches())
 
     @torch.no_grad()
     def estimate_quality(self, model: Any, batches: Iterable[Batch]) -> None:
-        """Probability that each given label is right, to each network, by a mixture on the losses of all rows.
+        """Estimate the probability that each given label is right, by a mixture fitted to the losses of all rows.
 
         Parameters
         ----------
         model : nn.Module
+            The network or the pair of networks; each gets its own estimate.
         batches : iterable of Batch
-            All rows, un-augmented.
+            All rows, without augmentation.
         """
         with evaluating(model):
             parts = [(batch.index, self._losses(model, batch)) for batch in batches]
@@ -310,20 +314,24 @@ class MaskedObjective(ObjectiveWrapper):
         self.losses.copy_(self.losses.roll(-1, dims=1))
         for member in range(self.n_members):
             self.losses[member, -1, index] = unit_scaled(losses[:, member])
-            newest = self.losses[member, -self.n_scored :, index]  # at most as many epochs as are kept
+            newest = self.losses[member, -self.n_scored :, index]  # fewer epochs than are kept, at the start
             self.label_quality[member, index] = clean_probability(newest.mean(0))
 
     def _losses(self, model: Model, batch: Batch) -> Tensor:
         which = range(self.n_members) if self.n_members > 1 else [None]
-        losses = [soft_cross_entropy(_answer(model, batch.x, m), batch.y).float() for m in which]
+        losses = [soft_cross_entropy(_logits(model, batch.x, m), batch.y).float() for m in which]
         return torch.stack(losses, dim=1)  # (b, n_members)
 
-    def _host_quality(self, index: Tensor, member: int | None) -> Tensor | None:
+    def _known_quality(self, index: Tensor, member: int | None) -> Tensor | None:
         return None if self.quality_source == "mixture" else self.inner.quality(index, member=member)
 
     def quality(self, index: Tensor, *, member: int | None = None) -> Tensor:
-        """The host's label quality, or the mixture's: the peer's for network ``member`` of two, else their mean."""
-        known = self._host_quality(index, member)
+        """Return the label quality of the wrapped objective or of the mixture.
+
+        Network ``member`` of two gets its peer's estimate, so that its own mistakes do not confirm themselves; None
+        gets the mean of both.
+        """
+        known = self._known_quality(index, member)
         if known is not None:
             return known
         if member is None or self.n_members == 1:
@@ -331,41 +339,35 @@ class MaskedObjective(ObjectiveWrapper):
         return self.label_quality[1 - member, index]
 
     def get_extra_state(self) -> list[int]:
-        """How many epochs' losses were seen."""
+        """Number of epochs whose losses were recorded."""
         return [self.n_scored]
 
     def set_extra_state(self, state: list[int]) -> None:
-        """How many epochs' losses were seen."""
+        """Number of epochs whose losses were recorded."""
         (self.n_scored,) = state
 
 
-def _answer(model: Model, x: Tensor, member: int | None = None) -> Tensor:
-    """Logits of a network, or of one of two."""
+def _logits(model: Model, x: Tensor, member: int | None = None) -> Tensor:
+    """Return the logits of a network, or of one network of two."""
     return model(x) if member is None else model(x, member=member)
 
 
 @contextlib.contextmanager
-def views_of(host: Objective) -> Iterator[list[Tensor]]:
-    """Note the views that an objective makes of its batches."""
+def recorded_views(objective: Objective) -> Iterator[list[Tensor]]:
+    """Record the views that an objective makes of its batches inside the ``with`` block."""
     views: list[Tensor] = []
-    make = host.view
-
-    def view(x: Tensor) -> Tensor:
-        views.append(make(x))
-        return views[-1]
-
-    vars(host)["view"] = view  # over the method, on this one object
+    objective.view_log = views
     try:
         yield views
     finally:
-        del vars(host)["view"]
+        objective.view_log = None
 
 
 # --- the estimator ----------------------------------------------------------------------------------------------------
 
 
 def default_mask(*, table: bool, corrects_labels: bool) -> tuple[tuple[float, float], float]:
-    """What "auto" stands for: mask ratio and quality weight.
+    """Return the mask ratio and the quality weight that "auto" stands for.
 
     Examples
     --------
@@ -384,67 +386,69 @@ class SANMClassifier(PublishedSettingsMixin, BaseMetaClassifier):
     Parameters
     ----------
     estimator : classifier or None, default=None
-        The host, cloned and trained. None: :class:`~robustlabels.CrossEntropyClassifier`.
+        The wrapped classifier, which is cloned and trained. None: :class:`~robustlabels.CrossEntropyClassifier`.
     mask_ratio : pair of float or "auto", default="auto"
-        Between these lies the share that is masked, of the input and of the label's mass, where the label is surely
-        right. "auto": (0.02, 0.07), as published, over a host that corrects labels itself; (0.1, 0.3) over any other,
-        and for tables.
+        Range of the masked share, of the input and of the label's mass, for a label that is certainly right. "auto":
+        (0.02, 0.07), as published, around a classifier that corrects labels itself; (0.1, 0.3) around any other, and
+        for tables.
     quality_weight : float or "auto", default="auto"
-        What is added to it where the label is surely wrong (the paper's gamma). "auto": 0.03 or 0.4, alike.
+        Added to the share for a label that is certainly wrong (the paper's gamma). "auto": 0.03 in the first of these
+        cases, 0.4 in the second.
     mask_area_scale : float, default=0.5
-        Share of the ratio that each view loses: a half, since there are two.
+        Share of the ratio that is masked in each view: a half, since there are two views.
     mask_aspect : pair of float, default=(0.8, 1.25)
-        Between these lies the aspect of a patch.
+        Range of the aspect ratio of a patch.
     n_masks : {1, 2}, default=2
-        Mask the most activated place alone, or also, in a second view, the least activated one.
+        1 masks the place of highest activation; 2 also masks, in a second view, the place of lowest activation.
     mask_anchor : {"center", "topleft"}, default="center"
-        What of the patch lies on that place.
+        Which point of the patch lies on that place.
     mask_fill : {"auto", "uniform", "zero", "mean", "permute"}, default="auto"
-        What stands in the patch: see :func:`~robustlabels.methods.sanm_masking.adversarial_mask`. "uniform" draws on
+        How the patch is filled: see :func:`~robustlabels.methods.sanm_masking.adversarial_mask`. "uniform" draws on
         the standardized scale, as the authors' code does.
     label_modulation : bool, default=True
-        Take mass from the labels too.
+        Whether to remove mass from the labels too.
     keep_top_class : bool, default=True
-        Never so much that another class takes the lead.
+        Whether to limit that so that the label's largest class stays the largest.
     reconstruction_weight : float, default=0.02
-        Weight of the reconstruction; 0 makes no decoder at all.
-    decoder : "auto", None, nn.Module or callable, default="auto"
-        From features to inputs. "auto": a few linear layers, :func:`~robustlabels.methods.sanm_masking.make_decoder`. A
-        module is copied; a callable is given the shapes of one feature map and of one input. None: no reconstruction.
+        Weight of the reconstruction; with 0 no decoder is built.
+    decoder : nn.Module, callable, "auto" or None, default="auto"
+        Maps features to inputs. "auto": a few linear layers, :func:`~robustlabels.methods.sanm_masking.make_decoder`. A
+        module is copied; a callable receives the shapes of one feature map and of one input. None: no reconstruction.
     keep_decoder : bool, default=True
-        False throws the decoder away after the fit, and its share of the pickle with it.
+        False discards the decoder after the fit, which makes pickles smaller.
     feature_layer : str, default="auto"
-        Dotted name of the layer that tells where the network looks, in the network alone. "auto": the last one that
-        gives a map of more than one place; for tables, and networks without such a layer, gradient times input of the
+        Dotted name, within the network, of the layer whose output is the activation map. "auto": the last layer whose
+        output has more than one place; for tables, and for networks without such a layer, gradient times input of the
         squared features.
     quality : {"auto", "mixture"}, default="auto"
-        Label quality from the host where it has one (DivideMix), or always from a mixture on the losses.
+        Source of the label quality: the wrapped classifier if it has one (DivideMix), or always a mixture of the
+        losses.
     n_average : int, default=1
-        Epochs over which the losses are averaged for that (the authors: 5 at 90 % noise).
+        Epochs over which the losses are averaged before the mixture is fitted (the authors: 5 at 90 % noise).
     clean_threshold : float, default=0.5
-        Rows of a better quality are called clean.
+        Rows whose label quality is higher are in ``clean_mask_``.
     warmup : float or int, default=0.1
-        Fraction of the epochs, or epochs, in which the host is alone.
+        Fraction of the epochs, or number of epochs, without masks.
     random_state : int, RandomState or None, default=None
-        Seeds the host, unless it has a seed of its own.
+        Seeds the wrapped classifier where its own ``random_state`` is None.
 
     Attributes
     ----------
     estimator_ : classifier
-        The fitted host.
+        The fitted wrapped classifier.
     noise_scores_, noise_mask_, noise_rate_, suggested_labels_, suggested_confidence_, transition_matrix_
-        The host's.
+        Those of the wrapped classifier, whose docstring says how the noise rate is estimated.
     label_quality_ : ndarray of shape (n_samples,), float32
         Probability that each label is right, as of the last epoch's beginning; for rows that were never masked, the
         probability of their label.
     clean_mask_ : ndarray of shape (n_samples,), bool
-        Whether that exceeds the threshold.
+        True where the label quality exceeds the threshold.
     mask_ratio_mean_ : float
-        Mean over the rows of the last epoch's ratios; NaN if nothing was masked.
+        Mean over the rows of the last mask ratio; NaN if no row was masked.
     decoder_ : nn.Module or None
-        What reconstructs; a list of two for two networks.
+        The decoder; a list of two for two networks.
     classes_, n_features_in_, feature_names_in_
-        The host's.
+        Those of the wrapped classifier.
 
     See Also
     --------
@@ -453,9 +457,12 @@ class SANMClassifier(PublishedSettingsMixin, BaseMetaClassifier):
 
     Notes
     -----
-    The published numbers are those of a plug in DivideMix, whose labels are corrected already. Over plain cross-entropy
-    the published ratios do next to nothing; hence "auto". Ours as well: patches centered on the peak, no change of the
-    leading class, any number of channels, sequences and tables. :meth:`from_paper` gives the published settings.
+    The published results are those of SANM around DivideMix, whose labels are corrected already. Around plain
+    cross-entropy the published ratios have next to no effect, hence "auto". Further departures: patches are centered on
+    the peak, the largest class of a label does not change, and inputs may have any number of channels, or be sequences
+    or tables.
+
+    The settings of :meth:`from_paper` are those of the authors' scripts, "cifar10", "cifar100" and "clothing1m".
 
     References
     ----------
@@ -574,18 +581,23 @@ class SANMClassifier(PublishedSettingsMixin, BaseMetaClassifier):
 
     @classmethod
     def from_paper(cls, setting: str, estimator: Any = None, **params: Any) -> Self:
-        """The authors' scripts: ratios, weights, warm-up, corner and all.
+        """Construct the estimator with the settings of the authors' scripts, including the top-left mask anchor.
 
         Parameters
         ----------
         setting : {"cifar10", "cifar100", "clothing1m"}
-            The script of the last is broken (areas of some pixels are added to label entries); its constants are used
+            The script of the last one is broken (it adds areas of some pixels to label entries); its constants are used
             in the formula of the others.
         estimator : classifier or None, default=None
-            The host. None: :class:`~robustlabels.DivideMixClassifier` with the scripts' settings. Their network for
-            Clothing1M, a pretrained ResNet-50, is not among the presets: set ``estimator__module``.
+            The wrapped classifier. None: :class:`~robustlabels.DivideMixClassifier` with the scripts' settings. Their
+            network for Clothing1M, a pretrained ResNet-50, is not among the presets: set ``estimator__module``.
         **params : dict
-            Override any of them.
+            Parameters that override the published ones.
+
+        Returns
+        -------
+        estimator : SANMClassifier
+            Not fitted.
 
         Examples
         --------
@@ -626,17 +638,16 @@ class SANMClassifier(PublishedSettingsMixin, BaseMetaClassifier):
     # --- fit
 
     def fit(self, X: Any, y: Any, **fit_params: Any) -> Self:
-        """Train the host on plain and masked views.
+        """Train the wrapped classifier on plain and masked views.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, ...)
-            What the host takes.
+            What the wrapped classifier takes.
         y : array-like of shape (n_samples,)
             Labels of any type scikit-learn takes.
         **fit_params : dict
-            What the host's ``fit`` takes beyond these: ``sample_weight``, ``soft_labels``. Those that are None count as
-            not given.
+            Further parameters of its ``fit``, such as ``sample_weight`` and ``soft_labels``. None counts as not given.
 
         Returns
         -------
@@ -646,30 +657,35 @@ class SANMClassifier(PublishedSettingsMixin, BaseMetaClassifier):
         self._check_parameters()
         if not isinstance(self._inner(), BaseNoisyLabelClassifier):
             raise TypeError(
-                "SANM works inside the training of a network and takes a classifier of this package that trains one, "
-                f"SANMClassifier(ELRClassifier()) for instance; got {type(self._inner()).__name__}, which it cannot "
-                "look into. A network of your own goes into such a classifier as module=."
+                "estimator must be a classifier of this package that trains a network, such as "
+                f"SANMClassifier(ELRClassifier()), got {type(self._inner()).__name__}. Pass a network of your own to "
+                "such a "
+                "classifier, as module=."
             )
-        host = self._fresh(self.random_state)
-        if host.compile:
-            raise ValueError("SANM looks into the network at every step; a compiled one hides that: set compile=False.")
+        base = self._fresh(self.random_state)
+        if base.compile:
+            raise ValueError(
+                "compile must be False inside SANM, got True: SANM reads feature maps at every step, which a "
+                "compiled network "
+                "hides."
+            )
         fit_params = {name: value for name, value in fit_params.items() if value is not None}
-        names, others = fit_parameters(host)
+        names, others = fit_parameters(base)
         for name in fit_params:
             if name not in names and not others:
-                raise TypeError(f"{type(host).__name__} takes no {name}; fit without it.")
+                raise TypeError(f"fit of {type(base).__name__} does not take {name}; leave it out.")
         if fit_params and routing():
             fit_params = dict(process_routing(self, "fit", **fit_params).estimator.fit)
-        plug = _Plug(self, host)
+        wrap = _Wrap(self, base)
         try:
-            host._fit(X, y, **fit_params, wrap=plug)
-        finally:  # an interrupted host is fitted as of its last finished epoch
-            if host.__sklearn_is_fitted__():
-                self._take_over(host, plug.objective)
+            base._fit(X, y, **fit_params, wrap=wrap)
+        finally:  # an interrupted classifier is fitted as of its last finished epoch
+            if base.__sklearn_is_fitted__():
+                self._take_over(base, wrap.objective)
         return self
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """What ``fit`` passes on to the host, for scikit-learn's metadata routing.
+        """Get the metadata that ``fit`` passes on to the wrapped classifier.
 
         Returns
         -------
@@ -679,25 +695,25 @@ class SANMClassifier(PublishedSettingsMixin, BaseMetaClassifier):
         router = MetadataRouter(owner=type(self).__name__)
         return router.add(estimator=self._inner(), method_mapping=MethodMapping().add(caller="fit", callee="fit"))
 
-    def _masked(self, host: BaseNoisyLabelClassifier, objective: Objective, module: nn.Module, rows: Rows) -> Any:
-        """The host's objective with ours around it, its sizes taken from network and data."""
+    def _masked(self, base: BaseNoisyLabelClassifier, objective: Objective, module: nn.Module, rows: Rows) -> Any:
+        """Wrap the objective; sizes are taken from the network and the data."""
         net, n_members = members(module)[0], len(members(module))
         x = rows.inputs(rows.index[:2])
         if x.ndim not in (2, 3, 4):
             raise ValueError(
-                "SANM masks columns of tables, spans of sequences and patches of images, rows of 1 to 3 axes; got rows "
-                f"of shape {tuple(x.shape[1:])}."
+                "X must be a table, sequences or images for SANM, that is rows of 1 to 3 axes, got rows of shape "
+                f"{tuple(x.shape[1:])}."
             )
-        layer = self._find_layer(net, x, host._head_path)
+        layer = self._find_layer(net, x, base._head_path)
         mean, std = _statistics(rows, x)
-        epochs = host._plan(len(rows))[1]
+        epochs = base._plan(len(rows))[1]
         return MaskedObjective(
             objective,
             len(rows.y),
             feature_layer=layer,
-            head=host._head_path,
+            head=base._head_path,
             n_members=n_members,
-            decoders=[decoder for _ in range(n_members) for decoder in self._make_decoder(net, x, layer, host)],
+            decoders=[decoder for _ in range(n_members) for decoder in self._make_decoder(net, x, layer, base)],
             reconstruction_weight=self.reconstruction_weight,
             quality=self.quality,
             n_average=self.n_average,
@@ -715,23 +731,24 @@ class SANMClassifier(PublishedSettingsMixin, BaseMetaClassifier):
         )
 
     def _find_layer(self, net: nn.Module, x: Tensor, head: str | None) -> str | None:
-        """Name of the layer that shows where the network looks; None where the input's gradient has to."""
+        """Find the layer whose output is the activation map; None means that the input's gradient serves instead."""
         if self.feature_layer != "auto":
             return find_feature_map(net, x, self.feature_layer)
         layer = None if x.ndim == 2 and x.is_floating_point() else find_feature_map(net, x)
         if layer is None and not _has_input_gradient(net, x, head):
             raise ValueError(
-                "SANM must see where the network looks, but no layer of it gives a map (n_rows, channels, places …), "
-                "and its features have no gradient with respect to the input; name a layer with feature_layer=, or "
-                "give it a network that has either."
+                "SANM needs an activation map, but no layer of the network has an output of shape (n_rows, channels, "
+                "places "
+                "…), and its features have no gradient with respect to the input. Name a layer with feature_layer=, or "
+                "take a network that has one of the two."
             )
         return layer
 
-    def _make_decoder(self, net: nn.Module, x: Tensor, layer: str | None, host: Any) -> list[nn.Module]:
-        """A decoder, its output checked; none where there is nothing to reconstruct, or nobody wants it."""
+    def _make_decoder(self, net: nn.Module, x: Tensor, layer: str | None, base: Any) -> list[nn.Module]:
+        """Build the decoder and check its output shape; [] if reconstruction is off or the inputs are integers."""
         if self.decoder is None or self.reconstruction_weight == 0 or not x.is_floating_point():
             return []
-        with torch.no_grad(), evaluating(net), watching(net, layer, host._head_path) as seen:
+        with torch.no_grad(), evaluating(net), watching(net, layer, base._head_path) as seen:
             net(x)
         features = seen[-1].features
         shapes = tuple(features.shape[1:]), tuple(x.shape[1:])
@@ -747,13 +764,15 @@ class SANMClassifier(PublishedSettingsMixin, BaseMetaClassifier):
                 out = decoder(features.float())
             except RuntimeError as error:
                 raise ValueError(
-                    f"the decoder cannot read feature maps of shape {tuple(features.shape)}: {error}. Change its first "
-                    "layer, or take decoder='auto' or None."
+                    f"decoder must take feature maps of shape {tuple(features.shape)}, but it failed: {error}. "
+                    "Change its "
+                    "first layer, or take decoder='auto' or None."
                 ) from error
         if out.shape != x.shape:
             raise ValueError(
-                f"the decoder makes {tuple(out.shape)} of feature maps {tuple(features.shape)}, but must give back the "
-                f"inputs, {tuple(x.shape)}; change its last layer, or take decoder='auto' or None."
+                f"decoder must return inputs of shape {tuple(x.shape)}, got {tuple(out.shape)} from feature maps of "
+                "shape "
+                f"{tuple(features.shape)}; change its last layer, or take decoder='auto' or None."
             )
         return [decoder]
 
@@ -770,7 +789,7 @@ class SANMClassifier(PublishedSettingsMixin, BaseMetaClassifier):
             _forget(estimator.net_.optimizer_, objective.decoders)
             objective.decoders = nn.ModuleList()
 
-    # --- what the fitted base classifier knows
+    # --- properties of the wrapped classifier
 
     @property
     def decoder_(self) -> Any:
@@ -785,12 +804,12 @@ class SANMClassifier(PublishedSettingsMixin, BaseMetaClassifier):
 
     @property
     def history_(self) -> Any:
-        """Skorch's history: one row an epoch."""
+        """Training history of skorch, one row for each epoch."""
         return self.estimator_.history_
 
     @property
     def n_iter_(self) -> int:
-        """Epochs trained."""
+        """Number of epochs trained."""
         return self.estimator_.n_iter_
 
 
@@ -804,7 +823,7 @@ def _check_pair(name: str, value: Any) -> None:
 
 
 def _forget(optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
-    """Take the weights of a module out of an optimizer."""
+    """Remove the weights of a module from an optimizer."""
     gone = {id(p) for p in module.parameters()}
     for group in optimizer.param_groups:
         group["params"] = [p for p in group["params"] if id(p) not in gone]
@@ -813,7 +832,7 @@ def _forget(optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
 
 
 def _has_input_gradient(net: nn.Module, x: Tensor, head: str | None) -> bool:
-    """Whether the features that go into the head depend, smoothly, on the input."""
+    """Return whether the inputs of the head are differentiable functions of the network's input."""
     try:
         find_head(net, head)
     except ValueError:
@@ -835,7 +854,7 @@ def _has_input_gradient(net: nn.Module, x: Tensor, head: str | None) -> bool:
 
 
 def _statistics(rows: Rows, x: Tensor) -> tuple[Any, Any]:
-    """Mean and standard deviation of each column or channel; of numbers that are names, 0 and 1."""
+    """Return mean and standard deviation of each column or channel; 0 and 1 for integer (token) inputs."""
     if not x.is_floating_point():
         return 0.0, 1.0
     mean, std = inputs.column_statistics(rows)
@@ -845,16 +864,16 @@ def _statistics(rows: Rows, x: Tensor) -> tuple[Any, Any]:
     return mean, (square - mean.square()).clamp_min(0).sqrt()
 
 
-class _Plug:
-    """What the host's training calls with its objective, to train on what comes back instead."""
+class _Wrap:
+    """The ``wrap`` argument of the wrapped classifier's fit: it receives the objective and returns the masked one."""
 
     objective: MaskedObjective
 
-    def __init__(self, classifier: SANMClassifier, host: BaseNoisyLabelClassifier) -> None:
-        self.classifier, self.host = classifier, host
+    def __init__(self, classifier: SANMClassifier, base: BaseNoisyLabelClassifier) -> None:
+        self.classifier, self.base = classifier, base
         own = {k: v for k, v in classifier.get_params(deep=False).items() if k not in ("estimator", "random_state")}
         self.identity = {f"SANM's {k}": re.sub(r" at 0x[0-9a-f]+", "", repr(v)) for k, v in own.items()}
 
     def __call__(self, objective: Objective, module: nn.Module, rows: Rows) -> MaskedObjective:
-        self.objective = self.classifier._masked(self.host, objective, module, rows)
+        self.objective = self.classifier._masked(self.base, objective, module, rows)
         return self.objective

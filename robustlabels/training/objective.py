@@ -80,13 +80,19 @@ class Objective(nn.Module):
     view_source: ViewSource | None = None
     """The method of a wrapper that makes views; a wrapper sets it on the innermost objective."""
 
+    view_log: list[Tensor] | None = None
+    """Views made by :meth:`view`, where a wrapper records them."""
+
     def __init__(self, augment: Augment | None = None) -> None:
         super().__init__()
         self.augment = augment
 
     def view(self, x: Tensor) -> Tensor:
         """Return one random view of a batch: augmented in training mode, unchanged otherwise."""
-        return self.augment(x) if self.training and self.augment is not None else x
+        view = self.augment(x) if self.training and self.augment is not None else x
+        if self.view_log is not None:
+            self.view_log.append(view)
+        return view
 
     def more_views(
         self, model: Model, x: Tensor, target: Tensor, index: Tensor, *, member: int | None = None
