@@ -1,6 +1,7 @@
-"""Labels of several annotators, some of them missing, made into one label, one soft label and one quality each.
+"""Consensus of several annotators: one label and one soft label for each row, and one quality for each annotator.
 
-crowd-kit has these methods and more, but needs transformers and nltk; two of them are a page of numpy.
+Annotations may be missing. The package crowd-kit has these methods and more, but it depends on transformers and nltk,
+while the two methods here take about a hundred lines of numpy.
 """
 
 from dataclasses import dataclass
@@ -20,27 +21,28 @@ Floats: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Consensus:
-    """What :func:`~robustlabels.consensus` made of the annotations.
+    """Result of :func:`~robustlabels.consensus`.
 
     Parameters
     ----------
     labels : ndarray of shape (n_samples,)
         The most probable class of each row, in the annotators' own labels.
     soft_labels : ndarray of shape (n_samples, n_classes)
-        Probability of each class, rows summing to one, columns in the order of `classes`: what the classifiers with a
-        soft-target loss take as ``soft_labels``.
+        Probability of each class, in the order of `classes`. Rows sum to one. Classifiers with a loss for soft targets
+        take this array as ``soft_labels``.
     classes : ndarray of shape (n_classes,)
         All labels that any annotator gave, sorted.
     annotator_quality_ : ndarray of shape (n_annotators,)
-        Expected share of right labels among those the annotator gave, in [0, 1]; NaN for one who gave none.
+        Expected share of right labels among those that the annotator gave, in [0, 1]; NaN if there are none.
     confusion_matrices : ndarray of shape (n_annotators, n_classes, n_classes)
-        Row k: how the annotator labels rows of class k, as `transition_matrix_` of a classifier. Rows sum to one.
+        Row k holds the probabilities of the labels that the annotator gives to rows of class k, as in
+        `transition_matrix_` of a classifier. Rows sum to one.
     class_prior : ndarray of shape (n_classes,)
         Estimated share of each class.
     n_annotations : ndarray of shape (n_samples,)
-        How many annotators labeled each row.
+        Number of annotators who labeled each row.
     n_iter : int
-        Iterations done; 0 for the majority vote.
+        Number of iterations; 0 for the majority vote.
     """
 
     labels: NDArray[Any]
@@ -67,37 +69,37 @@ def consensus(
     max_iter: int = 500,
     tol: float = 1e-5,
 ) -> Consensus:
-    """One label a row from several annotators who do not always agree.
+    """Estimate one label for each row from several annotators who do not always agree.
 
     Parameters
     ----------
     annotations : array-like of shape (n_samples, n_annotators)
-        Labels of any sortable type; array, masked array, DataFrame or list of lists. NaN, None and what is masked are
-        missing. Whole numbers stored as floats, because of the NaN between them, become int64 again.
+        Labels of any sortable type, as an array, masked array, DataFrame or list of lists. NaN, None and masked entries
+        are missing. Whole numbers that are stored as floats because of the NaN between them are converted to int64.
     method : {"dawid_skene", "majority"}, default="dawid_skene"
-        "dawid_skene": annotators have confusion matrices, estimated with the labels by EM (Dawid and Skene, 1979), see
-        :func:`~robustlabels.crowd.dawid_skene`. "majority": every annotation counts the same; soft labels are shares of
-        votes, ties go to the class with more annotations over all rows.
+        "dawid_skene" estimates a confusion matrix of each annotator together with the labels by EM (Dawid and Skene,
+        1979); see :func:`~robustlabels.crowd.dawid_skene`. "majority" weighs all annotations equally: soft labels are
+        shares of votes, and a tie goes to the class with more annotations over all rows.
     missing : object, default=None
-        One more value that stands for a missing annotation, such as -1.
+        A further value that marks a missing annotation, such as -1.
     smoothing : float, default=5.0
-        How many annotations of each class by an average annotator, as the majority sees them, are added to everybody's
-        own before a confusion matrix is made of them. 0 is the authors' method, which is too sure of annotators with
-        few labels.
+        Number of annotations per class by an average annotator that are added to each annotator's own counts before
+        they become a confusion matrix. The average annotator is estimated from the majority vote. 0 is the authors'
+        method, which is overconfident about annotators with few labels.
     max_iter : int, default=500
-        Of EM.
+        Largest number of EM iterations.
     tol : float, default=1e-5
-        EM ends when no soft label moves by more.
+        EM ends when no soft label changes by more than this.
 
     Returns
     -------
     Consensus
-        Its `labels`, `soft_labels`, `annotator_quality_` and more.
+        It holds `labels`, `soft_labels`, `annotator_quality_` and more.
 
     Raises
     ------
     ValueError
-        If there are no annotations, a row has none, all are of one class, or a parameter is out of range.
+        If there are no annotations, if a row has none, if all are of one class, or if a parameter is out of range.
     TypeError
         If the labels cannot be sorted.
 
@@ -125,9 +127,11 @@ def consensus(
     try:
         classes, codes = np.unique(cells[given], return_inverse=True)
     except TypeError as error:
-        raise TypeError(f"annotations mix labels that cannot be sorted ({error}); make them all str or int.") from None
+        raise TypeError(
+            f"annotations mix labels that cannot be sorted ({error}); convert them to str or int."
+        ) from None
     if len(classes) < 2:
-        raise ValueError(f"annotations have a single class, {classes.tolist()[0]!r}: there is nothing to agree on.")
+        raise ValueError(f"annotations must have two or more classes, got only {classes.tolist()[0]!r}.")
     (n, m), k = given.shape, len(classes)
     rows, annotators = np.nonzero(given)
     votes = sparse.csr_array((np.ones(len(rows)), (rows, annotators * k + codes)), shape=(n, m * k))
@@ -135,11 +139,12 @@ def consensus(
     shares /= shares.sum(axis=1, keepdims=True)
     if method == "majority":
         soft, n_iter, average = shares, 0, np.zeros((k, k))
-        order = np.bincount(codes, minlength=k)  # decides ties
+        order = np.bincount(codes, minlength=k)  # It decides ties.
     else:
         average = smoothing * average_annotator(votes, shares)
         soft, n_iter = dawid_skene(votes, shares, average, max_iter=max_iter, tol=tol)
         order = soft.sum(axis=0)
+    # Shares such as 1/3 are not exact, so probabilities within rounding error of the largest count as ties.
     best = soft >= soft.max(axis=1, keepdims=True) - 1e-12
     prior, confusions = maximization(votes, soft, average)
     count = np.bincount(annotators, minlength=m)
@@ -159,18 +164,18 @@ def consensus(
 def dawid_skene(
     votes: sparse.csr_array, soft: Floats, pseudo: Floats, *, max_iter: int = 500, tol: float = 1e-5
 ) -> tuple[Floats, int]:
-    """Dawid and Skene's EM: class probabilities of the rows and confusion matrices of the annotators, in turn.
+    """Run Dawid and Skene's EM, which alternates between class probabilities and annotators' confusion matrices.
 
-    Every round raises the likelihood of the annotations times the prior that ``pseudo`` stands for.
+    Every iteration increases the likelihood of the annotations times the prior that ``pseudo`` stands for.
 
     Parameters
     ----------
     votes : csr_array of shape (n_samples, n_annotators * n_classes)
-        1 in column j K + l where annotator j gave label l.
+        Entries are 1 in column j K + l if annotator j gave label l, and 0 otherwise.
     soft : ndarray of shape (n_samples, n_classes)
-        Where to start: shares of votes, as the authors do.
+        Initial probabilities; the authors start from the shares of votes.
     pseudo : ndarray of shape (n_classes, n_classes)
-        Added to the counts of every annotator.
+        Counts that are added to those of every annotator.
     max_iter, tol
         As in :func:`~robustlabels.consensus`.
 
@@ -179,7 +184,7 @@ def dawid_skene(
     soft : ndarray of shape (n_samples, n_classes)
         Probability of each class.
     n_iter : int
-        Iterations done.
+        Number of iterations.
     """
     for done in range(int(max_iter)):
         before = soft
@@ -190,27 +195,31 @@ def dawid_skene(
 
 
 def average_annotator(votes: sparse.csr_array, soft: Floats) -> Floats:
-    """Confusion matrix of all annotators taken for one, (n_classes, n_classes)."""
+    """Return the confusion matrix (n_classes, n_classes) of all annotators pooled, as if they were one."""
     k = soft.shape[1]
     counts = (votes.T @ soft).reshape(-1, k, k).sum(axis=0).T  # (K true, K given)
     return counts / counts.sum(axis=1, keepdims=True)
 
 
 def maximization(votes: sparse.csr_array, soft: Floats, pseudo: Floats) -> tuple[Floats, Floats]:
-    """Class shares and confusion matrices from soft labels (the authors' eq. 2.3 and 2.4).
+    """Compute class shares and confusion matrices from soft labels (the authors' eq. 2.3 and 2.4).
 
     Parameters
     ----------
     votes : csr_array of shape (n_samples, n_annotators * n_classes)
+        As in :func:`dawid_skene`.
     soft : ndarray of shape (n_samples, n_classes)
+        Class probabilities.
     pseudo : ndarray of shape (n_classes, n_classes)
-        Added to the counts of every annotator: the mode under a Dirichlet prior of 1 + pseudo. The authors have none.
+        Counts that are added to those of every annotator. The result is then the mode under a Dirichlet prior with
+        parameters 1 + pseudo. The authors use no prior.
 
     Returns
     -------
     prior : ndarray of shape (n_classes,)
+        Share of each class.
     confusions : ndarray of shape (n_annotators, n_classes, n_classes)
-        Rows: class of the row, columns: label given. An annotator's row without any weight is uniform.
+        Rows are true classes, and columns are the labels given. A row of an annotator without any weight is uniform.
     """
     k = soft.shape[1]
     counts = (votes.T @ soft).reshape(-1, k, k).swapaxes(1, 2) + pseudo  # (m, K true, K given)
@@ -220,33 +229,39 @@ def maximization(votes: sparse.csr_array, soft: Floats, pseudo: Floats) -> tuple
 
 
 def expectation(votes: sparse.csr_array, prior: Floats, confusions: Floats) -> tuple[Floats, float]:
-    """Class probabilities from class shares and confusion matrices (the authors' eq. 2.5), in logarithms.
+    """Compute class probabilities from class shares and confusion matrices (the authors' eq. 2.5), in logarithms.
 
     Parameters
     ----------
     votes : csr_array of shape (n_samples, n_annotators * n_classes)
+        As in :func:`dawid_skene`.
     prior : ndarray of shape (n_classes,)
+        Share of each class.
     confusions : ndarray of shape (n_annotators, n_classes, n_classes)
+        Confusion matrices, as :func:`maximization` returns them.
 
     Returns
     -------
     soft : ndarray of shape (n_samples, n_classes)
+        Class probabilities.
     log_likelihood : float
-        Of all annotations.
+        Log-likelihood of all annotations.
     """
-    tiny = np.finfo(np.float64).tiny  # a logarithm of zero would make a row of NaN where all classes are impossible
+    # The logarithm of zero would give a row of NaN if all classes are impossible.
+    tiny = np.finfo(np.float64).tiny
     log_confusions = np.log(np.maximum(confusions, tiny)).swapaxes(1, 2).reshape(-1, len(prior))  # (m K given, K true)
     joint = np.log(np.maximum(prior, tiny)) + votes @ log_confusions  # (n, K)
-    top = joint.max(axis=1, keepdims=True)
+    top = joint.max(axis=1, keepdims=True)  # Subtracted before exp, which would underflow with many annotators.
     soft = np.exp(joint - top)
     total = soft.sum(axis=1, keepdims=True)
     return soft / total, float((np.log(total) + top).sum())
 
 
 def _read(annotations: Any, missing: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Annotations (n, m) as an array, and which of them are there."""
+    """Return annotations as an array (n, m), and a mask (n, m) of those that are not missing."""
     masked = np.ma.getmaskarray(annotations) if isinstance(annotations, np.ma.MaskedArray) else None
-    array = hasattr(annotations, "dtype")  # np.asarray would make "nan" of a NaN among the strings of a list
+    # np.asarray turns a NaN among the strings of a list into the string "nan", so a list becomes an array of objects.
+    array = hasattr(annotations, "dtype")
     cells = np.asarray(annotations) if array else np.asarray(annotations, dtype=object)
     if cells.ndim != 2:
         raise ValueError(
@@ -254,8 +269,9 @@ def _read(annotations: Any, missing: Any) -> tuple[NDArray[Any], NDArray[np.bool
             "labels with np.column_stack([first, second, ...])."
         )
     if not cells.size:
-        raise ValueError(f"annotations are empty: shape {cells.shape}.")
-    typed = cells.dtype != object  # then what is missing is NaN or NaT, which differ from themselves
+        raise ValueError(f"annotations must not be empty, got shape {cells.shape}.")
+    # In an array that does not hold objects, missing entries are NaN or NaT, which differ from themselves.
+    typed = cells.dtype != object
     given = cells == cells if typed else ~np.frompyfunc(is_missing, 1, 1)(cells).astype(bool)
     if masked is not None:
         given &= ~masked
@@ -264,13 +280,14 @@ def _read(annotations: Any, missing: Any) -> tuple[NDArray[Any], NDArray[np.bool
     if not given.any(axis=1).all():
         none = np.flatnonzero(~given.any(axis=1))
         raise ValueError(
-            f"{len(none)} of {len(given)} rows have no annotation, the first is row {none[0]}: leave them out, of X "
-            "too."
+            f"{len(none)} of {len(given)} rows have no annotation, the first of them row {none[0]}; leave these rows "
+            "out, of X too."
         )
     if not typed:
-        there = cells[given].tolist()  # numbers or strings again, if they are of one kind
-        plain = np.asarray(there)
-        if plain.dtype.kind in "biuf" or all(isinstance(cell, str) for cell in there):
+        # Objects that are all numbers or all strings go back to an array of numbers or strings.
+        labels = cells[given].tolist()
+        plain = np.asarray(labels)
+        if plain.dtype.kind in "biuf" or all(isinstance(cell, str) for cell in labels):
             cells = np.zeros(cells.shape, dtype=plain.dtype)
             cells[given] = plain
     if cells.dtype.kind == "f" and np.isfinite(cells[given]).all() and (cells[given] == np.rint(cells[given])).all():

@@ -211,14 +211,14 @@ def test_input_is_left_alone():
     ("annotations", "params", "message"),
     [
         ([0, 1, 2], {}, r"must have shape \(n_samples, n_annotators\), got shape \(3,\)"),
-        (np.empty((0, 3)), {}, r"annotations are empty: shape \(0, 3\)"),
+        (np.empty((0, 3)), {}, r"annotations must not be empty, got shape \(0, 3\)"),
         (
             [[0, 1], [None, None], [np.nan, None]],
             {},
-            "2 of 3 rows have no annotation, the first is row 1: leave them out",
+            "2 of 3 rows have no annotation, the first of them row 1; leave these rows out",
         ),
-        ([[0, -1], [-1, -1]], {"missing": -1}, "1 of 2 rows have no annotation, the first is row 1"),
-        ([["a", "a"]], {}, "single class, 'a'"),
+        ([[0, -1], [-1, -1]], {"missing": -1}, "1 of 2 rows have no annotation, the first of them row 1"),
+        ([["a", "a"]], {}, "two or more classes, got only 'a'"),
         (SMALL, {"method": "glad"}, "method must be 'dawid_skene' or 'majority', got 'glad'"),
         (SMALL, {"smoothing": -1}, "smoothing must be a finite number of at least 0, got -1"),
         (SMALL, {"max_iter": 0}, "max_iter must be a finite number of at least 1, got 0"),

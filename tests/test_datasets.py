@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import _safe_indexing
 
-from robustlabels import datasets, image_files
+from robustlabels import image_files
 from robustlabels.datasets import (
     NoisyDataset,
     load_cifar10,
@@ -29,6 +29,8 @@ from robustlabels.datasets import (
     load_noisyag_crowd,
     load_noisyag_news,
     load_trec,
+    published,
+    storage,
 )
 from robustlabels.image_files import ImagePaths
 from robustlabels.noise import InstanceDependentNoise
@@ -74,7 +76,7 @@ def test_images_round_trip(shape):
     images = np.random.default_rng(0).integers(0, 256, size=shape, dtype=np.uint8)
     residuals = _encode(images)
     before = residuals.copy()
-    decoded = datasets._decode_images(residuals)
+    decoded = storage.decode_images(residuals)
     np.testing.assert_array_equal(decoded, images)
     np.testing.assert_array_equal(residuals, before)
     assert decoded.dtype == np.uint8
@@ -84,7 +86,7 @@ def test_images_round_trip(shape):
 def test_smooth_images_round_trip_over_several_blocks():
     ramp = np.add.outer(np.arange(3), np.arange(3)) * 40
     images = (ramp + np.arange(2050 * 3).reshape(2050, 3, 1, 1)).astype(np.uint8)
-    decoded = datasets._decode_images(_encode(images))
+    decoded = storage.decode_images(_encode(images))
     np.testing.assert_array_equal(decoded, images)
 
 
@@ -92,7 +94,7 @@ def test_texts():
     words = ["plain", "", "naïve", "猫"]
     encoded = [word.encode() for word in words]
     blob = np.frombuffer(b"".join(encoded), np.uint8)
-    texts = datasets._texts(blob, np.cumsum([0, *map(len, encoded)]))
+    texts = storage.decode_texts(blob, np.cumsum([0, *map(len, encoded)]))
     assert texts.tolist() == words
     assert texts.dtype == object
 
@@ -126,14 +128,17 @@ def test_dataset_is_short_to_read_frozen_and_picklable():
 @pytest.mark.parametrize("load", LOADERS)
 def test_without_a_folder(load, monkeypatch):
     monkeypatch.delenv("ROBUSTLABELS_DATA", raising=False)
-    monkeypatch.setattr(datasets, "_DEBIAN_FASHION_MNIST", Path("nowhere"))
-    with pytest.raises(FileNotFoundError, match=r"\w+\.npz: no data folder is known.*data_home= .*ROBUSTLABELS_DATA"):
+    monkeypatch.setattr(published, "_DEBIAN_FASHION_MNIST", Path("nowhere"))
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"\w+\.npz cannot be read, because no data folder is set.*data_home= .*ROBUSTLABELS_DATA",
+    ):
         load()
 
 
 @pytest.mark.parametrize("load", LOADERS)
 def test_missing_file(load, monkeypatch, tmp_path):
-    monkeypatch.setattr(datasets, "_DEBIAN_FASHION_MNIST", Path("nowhere"))
+    monkeypatch.setattr(published, "_DEBIAN_FASHION_MNIST", Path("nowhere"))
     with pytest.raises(FileNotFoundError, match=r"\w+\.npz is not in .* \(from data_home\)") as caught:
         load(data_home=tmp_path)
     assert str(tmp_path) in str(caught.value)
@@ -181,7 +186,7 @@ def test_fashion_mnist_as_published(monkeypatch, tmp_path):
     assert len(data.class_names) == 10
 
     monkeypatch.delenv("ROBUSTLABELS_DATA", raising=False)
-    monkeypatch.setattr(datasets, "_DEBIAN_FASHION_MNIST", tmp_path)
+    monkeypatch.setattr(published, "_DEBIAN_FASHION_MNIST", tmp_path)
     np.testing.assert_array_equal(load_fashion_mnist().X_train, data.X_train)
 
     (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"\0\0\x08\x01\0\0\0\x09abc"))
@@ -348,7 +353,7 @@ def test_folder_errors(tmp_path):
     (tmp_path / "dog").mkdir()
     with pytest.raises(ValueError, match=r"dog has no readable image \(\.bmp"):
         load_image_folder(tmp_path)
-    with pytest.raises(ValueError, match="size must be a number of pixels >= 1, got 0"):
+    with pytest.raises(ValueError, match="size must be a whole number of pixels, at least 1, got 0"):
         load_image_folder(tmp_path, size=0, skip_corrupt=True)
     with pytest.raises(ValueError, match='mode must be "RGB" or "L", got \'CMYK\''):
         load_image_folder(tmp_path, mode="CMYK", skip_corrupt=True)
@@ -398,7 +403,7 @@ def test_wrong_rows(pets):
     for key in (6, [0, 6], np.array([True, False]), np.array([0.5]), (slice(None), 0), (0, 0, 0)):
         with pytest.raises(IndexError):
             X[key]
-    with pytest.raises(IndexError, match=r"indexed by rows only; take read\(rows\) first"):
+    with pytest.raises(IndexError, match=r"indexed by rows only; call read\(rows\) first"):
         X[:, 0]
 
 
@@ -443,7 +448,7 @@ def test_view_from_any_container(pets):
         ((["a.png", 3],), TypeError, "paths must hold str or Path, got 3 in row 1"),
         ((pd.Series(["a.png", None]),), TypeError, "got (None|nan) in row 1"),
         ((np.array([["a.png"]]),), ValueError, r"paths must be 1-D, got shape \(1, 1\)"),
-        ((["a.png"], 0), ValueError, "size must be a number of pixels >= 1, got 0"),
+        ((["a.png"], 0), ValueError, "size must be a whole number of pixels, at least 1, got 0"),
         ((["a.png"], 2.5), ValueError, r"got 2\.5"),
         ((["a.png"], True), ValueError, "got True"),
         ((["a.png"], 8, "HSV"), ValueError, 'mode must be "RGB" or "L", got \'HSV\''),
