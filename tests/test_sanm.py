@@ -871,7 +871,7 @@ def test_tokens():
     assert clf.score(X.astype(int), y) > 0.9
     clf = small(module=Bag, max_epochs=20, settings={"feature_layer": "conv", "mask_fill": "zero", "decoder": None})
     assert clf.fit(X, y).score(X, y) > 0.9
-    with pytest.raises(ValueError, match="no gradient with respect to the input\. Name a layer with feature_layer="):
+    with pytest.raises(ValueError, match=r"no gradient with respect to the input\. Name a layer with feature_layer="):
         small(module=Bag()).fit(X, y)
 
 

@@ -4,7 +4,7 @@ Cleaning inside a pipeline
 
 A logistic regression on digits, whose training labels become worse and worse. Alone it follows them. With a detector in
 front of it, inside the same ``fit``, it follows less. How much is left of its accuracy, and does it matter what is done
-with the suspects?
+with the suspicious rows?
 """
 
 import matplotlib.pyplot as plt
@@ -81,7 +81,7 @@ for axis in (ax.xaxis, ax.yaxis):
     axis.set_major_formatter(lambda share, _: f"{share:.0%}")
 gain = 100 * (accuracy["drop"][-1].mean() - accuracy["plain"][-1].mean())
 ax.set_title(
-    f"With {rates[-1]:.0%} wrong, dropping suspects gives back {gain:.0f} points",
+    f"With {rates[-1]:.0%} wrong, dropping suspicious rows gives back {gain:.0f} points",
     loc="left",
     fontsize=13,
     fontweight="bold",

@@ -51,7 +51,7 @@ METHODS = {name.lower(): method.classifier for name, method in methods.METHODS.i
 """Classifiers by what ``--method`` calls them."""
 
 AUTO = "auto"
-"""The method that is no classifier: :class:`~robustlabels.AutoNoiseDetector`."""
+"""The method that is a detector instead of a classifier: :class:`~robustlabels.AutoNoiseDetector`."""
 
 TABLES = (".csv", ".csv.gz", ".tsv", ".parquet")
 PAGES = (".html", ".htm")
@@ -217,8 +217,8 @@ def _read_table(
             table = pandas.read_parquet(path).rename(columns=str)
         else:
             table = pandas.read_csv(path, sep=sep, index_col=False)
-    except ValueError as error:  # of text that is none, and of pandas and pyarrow
-        raise ValueError(f"{path} is no table that pandas can read: {error}.") from error
+    except ValueError as error:  # raised for undecodable text, and by pandas or pyarrow
+        raise ValueError(f"{path} is not a table that pandas can read: {error}.") from error
     columns = list(table.columns)
     if labels is None:
         raise ValueError(f"{path} is a table: say which column holds the labels with --labels COLUMN. {_list(columns)}")
@@ -375,7 +375,7 @@ def reviewed(data: Data, reviews: Iterable[Path]) -> Data:
 
 
 def default_method(data: Data, checkpoint: Path | None = None) -> str:
-    """What ranks best, "auto", where it takes seconds; "elr", which can be stopped and gone on with, where hours.
+    """Choose the method: "auto" for numeric tables; "elr" for images or with a checkpoint, because it can be resumed.
 
     Parameters
     ----------

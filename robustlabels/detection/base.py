@@ -32,7 +32,7 @@ WIDE = 512
 """Columns up to which a sparse X is made dense for a network; wider ones are projected."""
 
 N_DIRECTIONS = 256
-"""Singular directions onto which they are."""
+"""Number of singular vectors that wide sparse input is projected onto."""
 
 
 class NoiseDetector(SavableMixin, ConstrainedParametersMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -45,10 +45,11 @@ class NoiseDetector(SavableMixin, ConstrainedParametersMixin, OneToOneFeatureMix
     Parameters
     ----------
     threshold : {"auto", "noise_rate", "quantile", "fdr"} or float, default="auto"
-        Rows whose score exceeds ``threshold_`` are flagged. "auto": where a mixture of two Gaussians goes over from the
-        lower to the upper one. "noise_rate": as many rows as there are wrong labels, by ``noise_rate`` or, if it is
-        None, by the estimate. "quantile": the rows above ``quantile`` of the scores. "fdr": as many rows as leave the
-        expected share of wrongly flagged ones at ``alpha``. A float in [0, 1]: that score.
+        Rows whose score exceeds ``threshold_`` are flagged. "auto": the score at which the upper component of
+        a mixture of two Gaussians becomes more probable than the lower one. "noise_rate": as many rows as there are
+        wrong labels, by ``noise_rate`` or, if it is None, by the estimate. "quantile": the rows above ``quantile`` of
+        the scores. "fdr": as many rows as leave the expected share of wrongly flagged ones at ``alpha``. A float in [0,
+        1]: that score.
     noise_rate : float or None, default=None
         For "noise_rate", where it is known.
     quantile : float or None, default=None

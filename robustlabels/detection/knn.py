@@ -68,7 +68,7 @@ def voters(n_neighbors: Any, n: int, n_classes: int) -> int:
 
 
 def check_backend(backend: str) -> None:
-    """Raise for a neighbor search that there is none of."""
+    """Raise ValueError if ``backend`` is unknown."""
     if backend not in ("exact", "bf16", "faiss"):
         raise ValueError(f"backend must be 'exact', 'bf16' or 'faiss', got {backend!r}.")
 

@@ -46,7 +46,7 @@ LARGEST = 500_000
 """Beliefs that a transition model is fitted on; of more rows, evenly spaced ones are taken."""
 
 NARROW = 5e-3
-"""Least variance of a Gaussian over values scaled to [0, 1]: a spike at zero is no group of its own."""
+"""Least variance of a Gaussian over values scaled to [0, 1], so that a spike at zero does not become a group."""
 
 TINY = 1e-12
 
@@ -125,7 +125,7 @@ def _gaussians(unit: Floats) -> tuple[float, Posterior]:
 
 
 def _betas(unit: Floats, n_iter: int = 50) -> tuple[float, Posterior]:
-    """The same of two beta distributions, by EM with moments in place of the likelihood's maximum."""
+    """As :func:`_gaussians`, with two beta components fitted by EM that matches moments in the M-step."""
     x = unit.clip(1e-4, 1 - 1e-4)
     count, edges = np.histogram(x, 1024)
     x = (edges[1:] + edges[:-1]) / 2

@@ -119,7 +119,7 @@ class TargetMemory(nn.Module):
         self.storage = storage
         m = n_classes if top_m is None else min(top_m, n_classes)
         self.sparse = m < n_classes
-        n_rows = n_samples + 1  # the last row takes what is no number
+        n_rows = n_samples + 1  # updates that are not finite are written to an extra scratch row
         tables = {"values": _zeros(n_rows, m, getattr(torch, dtype), storage)}
         if self.sparse:
             tables["classes"] = _zeros(n_rows, m, torch.int32, storage)
@@ -372,7 +372,7 @@ class ELRClassifier(PublishedSettingsMixin, RowLossClassifier):
         )
 
     def _train(self, rows: Rows, wrap: Wrap = identity) -> None:
-        """Settle lambda by the given labels, unless a training goes on."""
+        """Resolve ``lam="auto"`` from the class counts, except when a warm start continues."""
         if not (self.warm_start and hasattr(self, "net_")):
             counts = torch.bincount(rows.y[rows.index], minlength=rows.n_classes).tolist()
             self.lam_ = default_lam(counts) if self.lam == "auto" else float(self.lam)

@@ -1,9 +1,17 @@
 """Influential Rank: post-training of a classifier that has overfitted wrong labels.
 
-A reconstruction. Of the paper (Park et al., arXiv 2106.07217) only the abstracts were at hand: a post-training step for
-any trained model; two criteria, how much a sample abnormally affects the model and how much it affects clean data;
-samples of high influence are removed step by step, and the decision boundary is refined. The formulas behind it, in
-``influence.py``, the amounts and the stopping rule are ours.
+This is a reconstruction. Only the abstracts of the paper (Park et al., arXiv 2106.07217) were available: a
+post-training step for any trained model; two criteria, how abnormally a sample affects the model and how it affects
+clean data; samples of high influence are removed step by step, and the decision boundary is refined. The formulas, in
+``maths/influence_functions.py``, the number of removed rows and the stopping rule are ours.
+
+One fit:
+
+1. Train the estimator, unless it is trained already, and hold out rows to choose the best round by.
+2. In each round, solve the last layer on the network's features, with a ridge, and rank the training rows by influence.
+3. Remove the rows of highest rank, but never so many that a class gets too small.
+4. Refine the network on the remaining rows.
+5. Stop after ``patience`` rounds without improvement, and restore the best round.
 """
 
 from __future__ import annotations
@@ -47,13 +55,13 @@ AUTO_LIMIT = 0.1
 """Largest share of the training rows that the automatic rule removes in one round."""
 
 AUTO_STOP = 0.02
-"""Share of rows under which the automatic rule ends."""
+"""The automatic rule stops when it flags a smaller share of the rows than this."""
 
 AUTO_RIDGE = 10
-"""The automatic rule's layer is solved with this many times the ridge: it cannot follow single labels."""
+"""The automatic rule multiplies the ridge by this number, so that the layer cannot follow single labels."""
 
 LEAST_KEPT = 0.3
-"""Share of the training rows below which no further round begins."""
+"""No further round begins when a smaller share of the training rows than this is left."""
 
 
 # --- what can be post-trained -----------------------------------------------------------------------------------------
@@ -458,7 +466,7 @@ class InfluentialRankClassifier(BaseMetaClassifier):
         whose believed class is not the given one. None where the input model is returned.
     noise_rate_ : float
         Share of rows whose believed class is not the given one. More rows than that may have been removed; and a
-        network that was not trained afresh still knows some wrong labels by heart, so that it is rather too low.
+        network that was not trained afresh still has memorized some wrong labels, so that it is rather too low.
     suggested_labels_ : ndarray of shape (n_samples,)
         The believed class: what ``estimator_`` predicts or, where it stayed as it was, the layer re-solved on the kept
         rows. The given label for rows that are not flagged.
@@ -765,7 +773,8 @@ class InfluentialRankClassifier(BaseMetaClassifier):
         """What is done after a removal, as far as the estimator allows."""
         if not host.refinable and self.refine in ("finetune", "last_layer"):
             warnings.warn(
-                f"refine={self.refine!r} needs a network, and {type(host.core).__name__} is none: 'retrain' is done "
+                f"refine={self.refine!r} needs a network, and {type(host.core).__name__} is not one: "
+                "refine='retrain' is used "
                 "instead.",
                 stacklevel=4,
             )

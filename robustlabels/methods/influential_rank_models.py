@@ -38,7 +38,7 @@ class _Plain:
     def __init__(self, core: Any, feature_layer: str) -> None:
         if feature_layer not in ("auto", "input", "decision_function"):
             raise ValueError(
-                f"feature_layer={feature_layer!r} names a layer, but {type(core).__name__} is no network; take "
+                f"feature_layer={feature_layer!r} names a layer, but {type(core).__name__} is not a network; take "
                 "'input', 'decision_function' or 'auto'."
             )
         if feature_layer == "decision_function" and not hasattr(core, "decision_function"):

@@ -437,7 +437,7 @@ class MOITObjective(Objective):
         neighbors = nearest_neighbors(z, min(self.n_neighbors, len(z) - 1), backend=self.backend)
         first, second = two_pass_votes(neighbors, y, self.n_classes)
         agreement, clean = balanced_flags(first, second, y, self.balance)
-        if not clean.any():  # nobody wins: rather all labels than none
+        if not clean.any():  # no row wins the vote: keep every label in this epoch
             warnings.warn("no row wins its neighbors' vote; labels are kept as given this epoch.", stacklevel=2)
             clean = torch.ones_like(clean)
         self.clean[index] = clean
@@ -585,8 +585,8 @@ class MOITClassifier(PublishedSettingsMixin, BaseNoisyLabelClassifier):
     Notes
     -----
     Where paper and code disagree both are options. Ours: the schedule, batch size and epochs of every classifier here,
-    automatic sizes of bank and vote, ties in the vote broken the same way on every machine, and no detection in epochs
-    whose flags nobody reads. Three forwards a batch: two to three times the time of plain training.
+    automatic sizes of bank and vote, ties in the vote broken the same way on every machine, and detection only in
+    epochs that use its flags. Three forwards a batch: two to three times the time of plain training.
 
     References
     ----------

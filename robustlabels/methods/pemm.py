@@ -570,7 +570,7 @@ class PEMMClassifier(PublishedSettingsMixin, RowLossClassifier):
 
     @torch.no_grad()
     def _place_centers(self, module: nn.Module, rows: Rows) -> None:
-        """Centers at their start, none on another."""
+        """Initialize the centers, and separate any that coincide."""
         centers = distance_head(module).weight
         start: Tensor = centers
         if self.centers_init == "simplex":
@@ -587,7 +587,7 @@ class PEMMClassifier(PublishedSettingsMixin, RowLossClassifier):
 
     def _first_features(self, module: nn.Module, rows: Rows) -> Tensor:
         """Features as the first training steps see them, batch normalization by the batch, but nothing dropped."""
-        module = copy.deepcopy(module).train()  # whose running statistics move, then
+        module = copy.deepcopy(module).train()  # a copy, since train mode updates BatchNorm's running statistics
         for layer in module.modules():
             if isinstance(layer, nn.modules.dropout._DropoutNd):
                 layer.eval()

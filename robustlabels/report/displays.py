@@ -348,7 +348,7 @@ class GalleryDisplay(_Display):
 
 
 def _in_lines(item: Item, width: int = 58, lines: int = 6) -> str:
-    """What is shown of a row that is no picture, as wrapped text."""
+    """The contents of a row without a picture, as wrapped text."""
     parts = textwrap.wrap(item.text, width)
     parts += [
         shorten(f"{c.name}: {c.value}  (usual {c.given}, in suggested {c.suggested})", width) for c in item.columns

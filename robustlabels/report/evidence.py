@@ -288,7 +288,7 @@ def _to_colors(array: NDArray[Any], layout: str) -> NDArray[Any]:
     if array.ndim == 2:
         return array
     if array.ndim != 3:
-        raise ValueError(f"an array of shape {array.shape} is no image")
+        raise ValueError(f"an array of shape {array.shape} is not an image")
     last = layout == "channels_last" or (
         layout == "auto" and array.shape[-1] in (1, 3, 4) and array.shape[0] not in (1, 3)
     )

@@ -1,4 +1,4 @@
-"""A list of suspects that a person can go through, and what they made of it: CSV, JSON, Label Studio tasks.
+"""A list of suspicious rows that a person can go through, and what they made of it: CSV, JSON, Label Studio tasks.
 
 A row is decided by its column ``label``, the right label, or by its column ``verdict``: "confirm" (the given label is
 wrong, the suggested one right), "reject" (the given label is right) or "drop" (neither). Both empty: undecided.
@@ -205,7 +205,8 @@ def read_review(
             continue
         if not label and verdict not in VERDICTS:
             raise ValueError(
-                f"{where}: the verdict {verdict!r} is none of {', '.join(VERDICTS)}; a right label goes into the "
+                f"{where}: the verdict {verdict!r} must be one of {', '.join(VERDICTS)}; a corrected label goes into "
+                "the "
                 "column label."
             )
         if label or verdict == "confirm":
@@ -227,7 +228,7 @@ def _class(where: str, label: Any, numbers: Mapping[str, int]) -> int:
         return trimmed[name.strip()]
     close = difflib.get_close_matches(name, numbers, n=1)
     hint = f", did you mean {close[0]!r}?" if close else f"; they are {_some(numbers)}."
-    raise ValueError(f"{where}: {name!r} is none of the classes{hint}")
+    raise ValueError(f"{where}: {name!r} is not one of the classes{hint}")
 
 
 def _some(names: Iterable[str], most: int = 10) -> str:
@@ -251,7 +252,9 @@ def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
         yield from _read_records(path)
     except UnicodeDecodeError as error:
-        raise ValueError(f'{path} is no UTF-8 text ({error}); save it as such, as "CSV UTF-8" for instance.') from error
+        raise ValueError(
+            f'{path} is not UTF-8 text ({error}); save it in that encoding, for instance as "CSV UTF-8".'
+        ) from error
 
 
 def _read_records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -261,16 +264,16 @@ def _read_records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             stream.seek(0)
             reader = csv.DictReader(stream, delimiter=max(",;\t", key=head.count))
             if "row" not in (reader.fieldnames or ()):
-                raise ValueError(f"{path} is no review: it has no column 'row'.")
+                raise ValueError(f"{path} is not a review file: it has no column 'row'.")
             for record in reader:
                 yield f"{path}, line {reader.line_num}", record
         return
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON: {error}.") from error
+        raise ValueError(f"{path} is not JSON: {error}.") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ValueError(f"{path} is no review: it must hold a list of records.")
+        raise ValueError(f"{path} is not a review file: it must hold a list of records.")
     for i, entry in enumerate(entries):
         yield f"{path}, entry {i}", _from_task(entry) if isinstance(entry.get("data"), dict) else entry
 

@@ -64,7 +64,7 @@ _SEED_LOCK = threading.RLock()
 
 
 def identity(objective: Objective, module: nn.Module, rows: Rows) -> Objective:
-    """The plug that plugs nothing."""
+    """No-op wrapper: return the objective unchanged."""
     return objective
 
 
@@ -326,8 +326,8 @@ class BaseNoisyLabelClassifier(
     def _train(self, rows: Rows, wrap: Wrap = identity) -> None:
         """The method's stages on clean rows, leaving ``net_``.
 
-        ``wrap(objective, module, rows)`` is a plug's hold on the objective that trains the network. The default: one
-        module, one objective, one net.
+        ``wrap(objective, module, rows)`` lets a wrapper replace the objective that trains the network. The default is
+        one module, one objective and one net.
         """
         if self.warm_start and hasattr(self, "net_"):
             self._run(self.net_, rows)
@@ -401,7 +401,8 @@ class BaseNoisyLabelClassifier(
     ) -> Self:
         """Check parameters, validate, encode, seed, train, and describe every row; all or nothing.
 
-        A plug passes ``wrap``; its ``identity`` attribute, a dict of str, joins what a checkpoint must agree with.
+        A wrapper passes ``wrap``. Its ``identity`` attribute, a dict of str, is added to what a checkpoint must agree
+        with.
         """
         before = self._fitted_state()
         started = False

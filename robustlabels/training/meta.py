@@ -49,7 +49,7 @@ class BaseMetaClassifier(SavableMixin, ConstrainedParametersMixin, TransformerMi
         self.estimator = estimator
 
     def _default(self) -> Any:
-        """The estimator that None stands for."""
+        """Return the estimator that ``estimator=None`` stands for."""
         raise NotImplementedError(f"{type(self).__name__} is a subclass without a _default method")
 
     def _inner(self) -> Any:
@@ -168,7 +168,7 @@ class BaseMetaClassifier(SavableMixin, ConstrainedParametersMixin, TransformerMi
         return tags
 
 
-for _name in ("transform", "fit_transform"):  # set_output has wrapped them by now, and made them look always there
+for _name in ("transform", "fit_transform"):  # set_output's wrapper hides available_if; apply it again
     setattr(BaseMetaClassifier, _name, available_if(_answers("transform"))(getattr(BaseMetaClassifier, _name)))
 
 

@@ -270,7 +270,7 @@ class RoutedParametersMixin(ConstrainedParametersMixin):
         return f"Invalid parameter {name!r} for {type(self).__name__}{close} Valid parameters are: {valid}."
 
     def _check_routed(self) -> None:
-        """At fit: what the constructor took in silence (scikit-learn wants no error there) is looked at now."""
+        """Validate routed parameter names at fit time; scikit-learn forbids validation in ``__init__``."""
         for name in self._routed_params():
             if not self._is_routed(name):
                 raise TypeError(self._unknown(name))
