@@ -21,6 +21,7 @@ from robustlabels import CrossEntropyClassifier, DivideMixClassifier, load
 from robustlabels.maths.functional import clean_probability, draw_mixup, fit_two_component_mixture, unit_scaled
 from robustlabels.methods.dividemix import (
     DivideMixObjective,
+    DivideMixSettings,
     co_refined,
     confidence_penalty,
     default_lambda_u,
@@ -65,7 +66,7 @@ class Told(nn.Module):
 
 def test_oracle_2_co_guessing():
     model = Twin(Told([0.6, 0.3, 0.1], [0.2, 0.5, 0.3]), Told([0.4, 0.4, 0.2], [0.3, 0.3, 0.4]))
-    objective = DivideMixObjective(1, 3, warmup=0, ramp=0)
+    objective = DivideMixObjective(1, 3)
     x, w = torch.zeros(1, 2, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)  # not believed: unlabeled
     guessed = objective.targets(model, [x, x + 1], double([[1, 0, 0]]), w, 0)
     np.testing.assert_allclose(guessed, [[0.40909091, 0.40909091, 0.18181818]], atol=1e-8)
@@ -110,7 +111,7 @@ def test_oracle_5_mixture():
 
 
 def test_oracle_6_ramp():
-    objective = DivideMixObjective(8, 2, warmup=10, ramp=16, lambda_u=25.0)
+    objective = DivideMixObjective(8, 2, DivideMixSettings(warmup=10, ramp=16, lambda_u=25.0))
     weights = []
     for epoch in (10, 14, 18, 26, 40):
         objective.on_epoch_begin(epoch, nn.Identity(), lambda: iter(()))
@@ -131,7 +132,7 @@ def network():
     return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
 
 
-def problem(n=24, seed=0, **params):
+def problem(n=24, seed=0, augment=None, **params):
     """A twin of unequal networks, all rows as one batch, and an objective that has divided them."""
     torch.manual_seed(seed)
     model = Twin(network(), network())
@@ -144,7 +145,7 @@ def problem(n=24, seed=0, **params):
             optimizer.zero_grad()
             F.cross_entropy(model(x, member=member), batch.y).backward()
             optimizer.step()
-    objective = DivideMixObjective(n, 3, **{"warmup": 0, "ramp": 0, "lambda_u": 10.0, **params})
+    objective = DivideMixObjective(n, 3, DivideMixSettings(**{"lambda_u": 10.0, **params}), augment=augment)
     objective.on_epoch_begin(0, model, lambda: [batch])
     labeled = objective.clean_proba > 0.5
     assert labeled.any(1).all()
@@ -159,7 +160,7 @@ def gradients(module):
 def test_oracle_7a_swapped_names_swap_the_results():
     model, batch, objective = problem()
     swapped = Twin(model[1], model[0])
-    other = DivideMixObjective(24, 3, warmup=0, ramp=0, lambda_u=10.0)
+    other = DivideMixObjective(24, 3, DivideMixSettings(lambda_u=10.0))
     other.on_epoch_begin(0, swapped, lambda: [batch])
     torch.testing.assert_close(other.clean_proba, objective.clean_proba.flip(0), rtol=0, atol=0)
     torch.testing.assert_close(other.refined, objective.refined)
@@ -334,7 +335,7 @@ def test_a_plugs_views_join_the_pool_on_their_side():
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(2, 20), st.integers(0, 1))
 def test_labeled_rows_once_and_as_many_unlabeled_ones(n_labeled, n_unlabeled, batch_size, pass_number):
     n = n_labeled + n_unlabeled
-    objective = DivideMixObjective(n, 2, warmup=3, ramp=1)
+    objective = DivideMixObjective(n, 2, DivideMixSettings(warmup=3, ramp=1))
     index = torch.randperm(n, generator=torch.Generator().manual_seed(0))
     objective.clean_proba[1 - pass_number] = (torch.arange(n) < n_labeled).float()
     objective.divided[pass_number] = n_labeled > 0
@@ -510,7 +511,7 @@ def test_double_precision(blobs):
 def test_inputs_that_cannot_be_mixed():
     torch.manual_seed(0)
     model = Twin(*(nn.Sequential(nn.Embedding(9, 8), nn.Flatten(), nn.Linear(16, 2)) for _ in range(2)))
-    objective = DivideMixObjective(6, 2, warmup=0, ramp=0, mixup_alpha=0.0)
+    objective = DivideMixObjective(6, 2, DivideMixSettings(mixup_alpha=0.0))
     tokens = torch.arange(12).remainder(9).view(6, 2)
     loss, _ = objective(model, Batch(tokens, F.one_hot(torch.arange(6) % 2).float(), torch.arange(6), torch.ones(6)))
     loss.backward()

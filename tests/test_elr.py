@@ -17,6 +17,7 @@ from robustlabels.methods import elr
 from robustlabels.methods.elr import (
     ELRObjective,
     ELRPlusObjective,
+    ELRPlusSettings,
     TargetMemory,
     default_clamp,
     default_lam,
@@ -184,10 +185,7 @@ def test_oracle_5_elr_plus_batch(monkeypatch, refinement, steps, ramp, loss_expe
     plus = ELRPlusObjective(
         Teachers([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]),
         (TargetMemory(4, 3, 0.7), TargetMemory(4, 3, 0.7)),
-        lam=3.0,
-        clamp_eps=1e-4,
-        lam_rampup=ramp,
-        label_refinement=refinement,
+        ELRPlusSettings(lam=3.0, clamp_eps=1e-4, lam_rampup=ramp, label_refinement=refinement),
     )
     plus.steps = [steps, 0]
     seen = {}
@@ -225,7 +223,7 @@ def test_oracle_6_ramps_and_teacher():
     def teacher(ramp, gamma, start, steps):
         plus = ELRPlusObjective(
             Twin(nn.Linear(1, 1), nn.Linear(1, 1)), (TargetMemory(1, 2, 0.7), TargetMemory(1, 2, 0.7)),
-            lam=0.0, clamp_eps=1e-4, ema_decay=gamma, ema_rampup=ramp,
+            ELRPlusSettings(lam=0.0, clamp_eps=1e-4, ema_decay=gamma, ema_rampup=ramp),
         )  # fmt: skip
         students = Twin(nn.Linear(1, 1, bias=False).double(), nn.Linear(1, 1, bias=False).double())
         plus.teachers = Twin(nn.Linear(1, 1, bias=False).double(), nn.Linear(1, 1, bias=False).double())
@@ -311,7 +309,7 @@ def test_oracle_7h_elr_plus_without_its_parts_is_elr():
     twin = Twin(net, net)
     plus = ELRPlusObjective(
         twin, (TargetMemory(6, 3, 0.7), TargetMemory(6, 3, 0.7)),
-        lam=3.0, clamp_eps=1e-4, mixup_alpha=0.0, ema_decay=0.0, ema_rampup=0,
+        ELRPlusSettings(lam=3.0, clamp_eps=1e-4, mixup_alpha=0.0, ema_decay=0.0, ema_rampup=0),
     )  # fmt: skip
     plus.train()
     twin.train()

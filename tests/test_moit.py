@@ -16,6 +16,7 @@ from robustlabels.methods import moit
 from robustlabels.methods.moit import (
     MemoryBank,
     MOITObjective,
+    MOITSettings,
     balanced_flags,
     bootstrapped_targets,
     corrected_targets,
@@ -293,7 +294,7 @@ def objective_and_batch(n=12, seed=0, **params):
     y = torch.arange(n) % 3
     batch = Batch(torch.randn(n, 4), F.one_hot(y, 3).float(), torch.arange(n), torch.ones(n))
     settings = {"memory_size": 4 * n, "memory_start": 0, "correction_start": 1, "n_neighbors": 3, **params}
-    return MOITObjective(n, 3, 8, projection_dim=5, **settings), net, batch
+    return MOITObjective(n, 3, 8, MOITSettings(projection_dim=5, **settings)), net, batch
 
 
 def test_oracle_8a_embeddings_have_unit_norm():
@@ -503,7 +504,7 @@ def test_views_that_cannot_differ_are_warned_about(blobs):
         ({"augment": lambda x: x[:, :2]}, "shape"),
         ({"augment": lambda x: x.double()}, "dtype"),
         ({"augment": lambda x: x * float("nan")}, "NaN"),
-        ({"augment": lambda x: x + float(np.random.default_rng().random())}, "two answers to one seed"),
+        ({"augment": lambda x: x + float(np.random.default_rng().random())}, "two results for the same seed"),
     ],
 )
 def test_bad_parameters_are_named(blobs, params, message):

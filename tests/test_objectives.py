@@ -12,8 +12,8 @@ from torch import nn
 
 from robustlabels.maths.functional import generalized_cross_entropy, reverse_cross_entropy
 from robustlabels.methods.baselines import CoTeaching, GeneralizedCrossEntropy, SymmetricCrossEntropy, remember_rate
-from robustlabels.methods.dividemix import DivideMixObjective
-from robustlabels.methods.elr import ELRObjective, ELRPlusObjective, TargetMemory
+from robustlabels.methods.dividemix import DivideMixObjective, DivideMixSettings
+from robustlabels.methods.elr import ELRObjective, ELRPlusObjective, ELRPlusSettings, TargetMemory
 from robustlabels.modules import MLP, Twin
 from robustlabels.training.objective import (
     AtPrecision,
@@ -40,9 +40,9 @@ def make(name):
         "gce": lambda: (GeneralizedCrossEntropy(0.7), net),
         "sce": lambda: (SymmetricCrossEntropy(0.1, 1.0, -4.0), net),
         "elr": lambda: (ELRObjective(memory(), lam=3.0, clamp_eps=1e-4), net),
-        "elr+": lambda: (ELRPlusObjective(twin, (memory(), memory()), lam=3.0, clamp_eps=1e-4, ema_rampup=20), twin),
+        "elr+": lambda: (ELRPlusObjective(twin, (memory(), memory()), ELRPlusSettings(ema_rampup=20)), twin),
         "co-teaching": lambda: (CoTeaching(0.2, start=0, length=1, exponent=1.0), twin),
-        "dividemix": lambda: (DivideMixObjective(300, 3, warmup=5, ramp=5), twin),
+        "dividemix": lambda: (DivideMixObjective(300, 3, DivideMixSettings(warmup=5, ramp=5)), twin),
     }[name]()
 
 

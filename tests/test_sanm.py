@@ -4,6 +4,7 @@ shape."""
 import copy
 import math
 import pickle
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -42,8 +43,8 @@ from robustlabels.maths.functional import clean_probability, fit_two_component_m
 from robustlabels.methods import dividemix
 from robustlabels.methods.baselines import CoTeaching
 from robustlabels.methods.elr import ELRObjective, TargetMemory
-from robustlabels.methods.moit import MOITObjective
-from robustlabels.methods.sanm import MaskedObjective
+from robustlabels.methods.moit import MOITObjective, MOITSettings
+from robustlabels.methods.sanm import MaskedObjective, MaskSettings
 from robustlabels.methods.sanm_masking import (
     MILD,
     STRONG,
@@ -479,7 +480,10 @@ def batch_of(n=12, seed=0, pass_number=0):
 
 
 def masked(inner, n=12, **params):
-    return MaskedObjective(inner, n, **{"feature_layer": "conv", "mask_ratio": (0.2, 0.4), **params})
+    names = {field.name for field in fields(MaskSettings)}
+    settings = MaskSettings(**{"mask_ratio": (0.2, 0.4), **{k: v for k, v in params.items() if k in names}})
+    others = {k: v for k, v in params.items() if k not in names}
+    return MaskedObjective(inner, n, settings, **{"feature_layer": "conv", **others})
 
 
 def test_section_7_by_hand():
@@ -538,14 +542,14 @@ def hosts():
     return {
         "ce": (CrossEntropy(), Net(), 2),
         "elr": (ELRObjective(memory(), lam=3.0, clamp_eps=1e-4), Net(), 2),
-        "moit": (MOITObjective(12, 3, 4, projection_dim=3, n_neighbors=3), Net(), 6),
+        "moit": (MOITObjective(12, 3, 4, MOITSettings(projection_dim=3, n_neighbors=3)), Net(), 6),
         "elr+": (
-            robustlabels.methods.elr.ELRPlusObjective(twin, (memory(), memory()), lam=3.0, clamp_eps=1e-4),
+            robustlabels.methods.elr.ELRPlusObjective(twin, (memory(), memory())),
             twin,
             3,
         ),
         "co-teaching": (CoTeaching(0.2, start=0, length=1, exponent=1.0), twin, 4),
-        "dividemix": (dividemix.DivideMixObjective(12, 3, warmup=0, ramp=0, augment=GaussianNoise(0.1)), twin, 4),
+        "dividemix": (dividemix.DivideMixObjective(12, 3, augment=GaussianNoise(0.1)), twin, 4),
     }
 
 
@@ -780,7 +784,7 @@ def test_every_host_trains_on_images(host, pictures):
     ratio, weight = MILD if corrects else STRONG
     assert ratio[0] <= clf.mask_ratio_mean_ <= ratio[1] + weight
     if host is not MOITPlusClassifier:  # whose second stage is MOIT's own
-        assert (objective.settings["mask_ratio"], objective.settings["quality_weight"]) == (ratio, weight)
+        assert (objective.settings.mask_ratio, objective.settings.quality_weight) == (ratio, weight)
     np.testing.assert_array_equal(clone(clf).fit(X, y).predict_proba(X), clf.predict_proba(X))
 
 

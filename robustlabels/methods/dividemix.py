@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -29,7 +30,7 @@ from robustlabels.maths.functional import clean_probability, draw_mixup, mixup, 
 from robustlabels.modules import Twin, evaluating
 from robustlabels.training.base import BaseNoisyLabelClassifier, Wrap, identity
 from robustlabels.training.objective import Augment, Batch, Model, Objective, innermost
-from robustlabels.training.parameters import Interval, PublishedSettingsMixin, StrOptions
+from robustlabels.training.parameters import Interval, PublishedSettingsMixin, StrOptions, settings_of
 from robustlabels.training.rows import Rows, batch_sizes
 
 # --- the targets ------------------------------------------------------------------------------------------------------
@@ -147,21 +148,52 @@ def default_lambda_u(noise_rate: float, n_classes: int) -> float:
 # --- the memory -------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class DivideMixSettings:
+    """Settings of :class:`DivideMixObjective`, named as the parameters of :class:`DivideMixClassifier`.
+
+    Parameters
+    ----------
+    warmup : int, default=0
+        Epochs of plain training before rows are divided.
+    ramp : int, default=0
+        Epochs over which lambda_u then grows.
+    lambda_u : float or "auto", default="auto"
+        Weight of the loss on unlabeled rows.
+    temperature : float, default=0.5
+        Exponent of sharpening is one over this.
+    mixup_alpha : float, default=0.5
+        Parameter of the Beta distribution of the mixing weight.
+    clean_threshold : float, default=0.5
+        Rows of a higher clean probability keep their label.
+    confidence_penalty : float, default=1.0
+        Weight of the entropy term during the warm-up.
+    n_average : int, default=1
+        Epochs over which the losses are averaged before rows are divided.
+    """
+
+    warmup: int = 0
+    ramp: int = 0
+    lambda_u: float | str = "auto"
+    temperature: float = 0.5
+    mixup_alpha: float = 0.5
+    clean_threshold: float = 0.5
+    confidence_penalty: float = 1.0
+    n_average: int = 1
+
+
 class DivideMixObjective(Objective):
     """Warm-up, then co-divide, co-refine, co-guess and MixMatch; ``batch.pass_number`` is the network in training.
 
     Parameters
     ----------
     n_samples, n_classes : int
-    warmup, ramp : int
-        Epochs of plain training; epochs over which lambda_u then grows.
-    lambda_u : float or "auto"
-    temperature, mixup_alpha, clean_threshold, confidence_penalty : float
-    n_average : int
-        Epochs over which the losses are averaged before rows are divided.
-    prior : Tensor of shape (n_classes,) or None
-        None is uniform.
-    augment : callable or None
+        Sizes of the data.
+    settings : DivideMixSettings or None, default=None
+        None takes the defaults.
+    prior : Tensor of shape (n_classes,) or None, default=None
+        Class distribution that predictions are pulled to; None is uniform.
+    augment : callable or None, default=None
         Makes each of the two views.
     """
 
@@ -178,39 +210,30 @@ class DivideMixObjective(Objective):
         self,
         n_samples: int,
         n_classes: int,
+        settings: DivideMixSettings | None = None,
         *,
-        warmup: int,
-        ramp: int,
-        lambda_u: float | str = "auto",
-        temperature: float = 0.5,
-        mixup_alpha: float = 0.5,
-        clean_threshold: float = 0.5,
-        confidence_penalty: float = 1.0,
-        n_average: int = 1,
         prior: Tensor | None = None,
         augment: Augment | None = None,
     ) -> None:
         super().__init__(augment)
-        self.warmup, self.ramp, self.lambda_u = warmup, ramp, lambda_u
-        self.temperature, self.mixup_alpha, self.clean_threshold = temperature, mixup_alpha, clean_threshold
-        self.confidence_penalty = confidence_penalty
+        self.settings = settings = DivideMixSettings() if settings is None else settings
         self.register_buffer("prior", torch.full((n_classes,), 1 / n_classes) if prior is None else prior)
         self.register_buffer("clean_proba", torch.ones(2, n_samples))  # by each network
-        self.register_buffer("losses", torch.zeros(2, n_average, n_samples))  # scaled, newest last
+        self.register_buffer("losses", torch.zeros(2, settings.n_average, n_samples))  # scaled, newest last
         self.register_buffer("refined", torch.zeros(n_samples, n_classes))  # labels, co-refined by both
         self.n_scored = 0
         # Of the epoch, on the host, so that no step asks the device:
         self.epoch = self.step = 0
         self.n_steps: float = float("inf")
         self.divided = [True, True]  # whether there are labeled rows for each network
-        self.weight = 0.0 if lambda_u == "auto" else float(lambda_u)
+        self.weight = 0.0 if settings.lambda_u == "auto" else float(settings.lambda_u)
 
     # --- divide
 
     def on_epoch_begin(self, epoch: int, model: Model, batches: Callable[[], Iterable[Batch]]) -> None:
         """After the warm-up, divide the rows by what both networks have learned; then either is trained."""
         self.epoch, self.step, self.n_steps = epoch, 0, float("inf")
-        if epoch >= self.warmup:
+        if epoch >= self.settings.warmup:
             self.divide(model, batches())
 
     @torch.no_grad()
@@ -228,10 +251,10 @@ class DivideMixObjective(Objective):
             newest = self.losses[member, -self.n_scored :, index]  # at most as many epochs as are kept
             w = clean_probability(newest.mean(0))
             self.clean_proba[member, index] = w
-            self.divided[1 - member] = bool((w > self.clean_threshold).any())
+            self.divided[1 - member] = bool((w > self.settings.clean_threshold).any())
         w = self.clean_proba[:, index].mean(0)
         self.refined[index] = co_refined(y, p, w)
-        if self.lambda_u == "auto":
+        if self.settings.lambda_u == "auto":
             flagged = self.refined[index].argmax(1) != y.argmax(1)
             self.weight = default_lambda_u(flagged.float().mean().item(), y.shape[1])
 
@@ -247,14 +270,14 @@ class DivideMixObjective(Objective):
         """
         if not self._divides(pass_number):
             return None
-        labeled = self.clean_proba[1 - pass_number, index] > self.clean_threshold
+        labeled = self.clean_proba[1 - pass_number, index] > self.settings.clean_threshold
         half = max(1, batch_size // 2)
         parts = list(_shuffled(index[labeled], half))
         self.step, self.n_steps = 0, len(parts)
         return _paired(parts, index[~labeled], half)
 
     def _divides(self, pass_number: int) -> bool:
-        return self.epoch >= self.warmup and self.divided[pass_number]
+        return self.epoch >= self.settings.warmup and self.divided[pass_number]
 
     # --- and mix
 
@@ -263,16 +286,18 @@ class DivideMixObjective(Objective):
         me = batch.pass_number
         if not self._divides(me):
             logits = model(self.view(batch.x), member=me)
-            loss = soft_cross_entropy(logits, batch.y).mean() + self.confidence_penalty * confidence_penalty(logits)
+            loss = soft_cross_entropy(logits, batch.y).mean() + self.settings.confidence_penalty * confidence_penalty(
+                logits
+            )
             return loss, logits
         w = self.clean_proba[1 - me, batch.index]  # (b,)
-        labeled = w > self.clean_threshold
+        labeled = w > self.settings.clean_threshold
         views = [self.view(batch.x), self.view(batch.x)]
         target = self.targets(model, views, batch.y, w, me)
         pool = [(view, target) for view in views]
         pool += self.more_views(model, views[0], target, batch.index, member=me)
         x, t = (torch.cat(part) for part in zip(*pool, strict=True))
-        x, t = mixup(x, t, *draw_mixup(len(x), self.mixup_alpha, device=x.device))
+        x, t = mixup(x, t, *draw_mixup(len(x), self.settings.mixup_alpha, device=x.device))
         logits = model(x, member=me)
         terms = semi_supervised_losses(logits, t, labeled.repeat(len(pool)), self.prior)
         return terms[0] + self.unlabeled_weight() * terms[1] + terms[2], logits[: len(labeled)]
@@ -287,11 +312,15 @@ class DivideMixObjective(Objective):
         with evaluating(model.members[1 - me]):
             theirs = F.softmax(model(torch.cat(views), member=1 - me), dim=1).view(len(views), *y.shape).mean(0)
         refined, guessed = co_refined(y, mine, w), (mine + theirs) / 2
-        return sharpened(torch.where((w > self.clean_threshold)[:, None], refined, guessed), self.temperature)
+        return sharpened(
+            torch.where((w > self.settings.clean_threshold)[:, None], refined, guessed), self.settings.temperature
+        )
 
     def unlabeled_weight(self) -> float:
         """lambda_u at this step of the ramp."""
-        return self.weight * linear_rampup(self.epoch + self.step / self.n_steps, self.warmup, self.ramp)
+        return self.weight * linear_rampup(
+            self.epoch + self.step / self.n_steps, self.settings.warmup, self.settings.ramp
+        )
 
     def after_step(self, model: Model) -> None:
         """Count."""
@@ -518,20 +547,11 @@ class DivideMixClassifier(PublishedSettingsMixin, BaseNoisyLabelClassifier):
     def _make_objective(self, module: nn.Module, rows: Rows) -> Objective:
         _, epochs = self._plan(len(rows))
         given = torch.bincount(rows.y[rows.index], minlength=rows.n_classes)
-        return DivideMixObjective(
-            len(rows.y),
-            rows.n_classes,
-            warmup=self._epochs(self.warmup, epochs),
-            ramp=self._epochs(self.ramp, epochs),
-            lambda_u=self.lambda_u,
-            temperature=self.temperature,
-            mixup_alpha=self.mixup_alpha,
-            clean_threshold=self.clean_threshold,
-            confidence_penalty=self.confidence_penalty,
-            n_average=self.n_average,
-            prior=given / given.sum() if self.prior == "noisy" else None,
-            augment=self._make_augment(rows),
-        )
+        warmup, ramp = self._epochs(self.warmup, epochs), self._epochs(self.ramp, epochs)
+        settings = settings_of(DivideMixSettings, self, warmup=warmup, ramp=ramp)
+        prior = given / given.sum() if self.prior == "noisy" else None
+        augment = self._make_augment(rows)
+        return DivideMixObjective(len(rows.y), rows.n_classes, settings, prior=prior, augment=augment)
 
     def _train(self, rows: Rows, wrap: Wrap = identity) -> None:
         """Train, and let the final networks divide the rows once more; those held out stay out."""

@@ -20,6 +20,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -32,7 +33,7 @@ from robustlabels.maths.functional import draw_mixup, mixup, sigmoid_rampup, sof
 from robustlabels.modules import Twin
 from robustlabels.training.base import RowLossClassifier, Wrap, identity
 from robustlabels.training.objective import Augment, Batch, Model, Objective, at_precision_of, weighted_mean
-from robustlabels.training.parameters import Interval, PublishedSettingsMixin, StrOptions
+from robustlabels.training.parameters import Interval, PublishedSettingsMixin, StrOptions, settings_of
 from robustlabels.training.rows import Rows
 
 # --- the equation -----------------------------------------------------------------------------------------------------
@@ -399,6 +400,37 @@ def refined(y: Tensor, target: Tensor) -> Tensor:
     return product / product.sum(1, keepdim=True).clamp_min(1e-12)
 
 
+@dataclass(frozen=True)
+class ELRPlusSettings:
+    """Settings of :class:`ELRPlusObjective`, named as the parameters of :class:`ELRPlusClassifier`.
+
+    Parameters
+    ----------
+    lam : float, default=3.0
+        Weight of the regularizer.
+    clamp_eps : float, default=1e-4
+        Probabilities are clamped to [eps, 1 - eps] inside the regularizer.
+    mixup_alpha : float, default=1.0
+        Parameter of the Beta distribution of the mixing weight; 0 switches mixup off.
+    ema_decay : float, default=0.997
+        Decay of the teachers' weights.
+    ema_rampup : int or None, default=0
+        Steps over which the decay ramps up; None is min(1 - 1/(step + 1), decay), as for Clothing1M.
+    lam_rampup : int, default=0
+        Steps over which lambda ramps up; 0 is constant.
+    label_refinement : bool, default=False
+        Whether labels are multiplied by targets.
+    """
+
+    lam: float = 3.0
+    clamp_eps: float = 1e-4
+    mixup_alpha: float = 1.0
+    ema_decay: float = 0.997
+    ema_rampup: int | None = 0
+    lam_rampup: int = 0
+    label_refinement: bool = False
+
+
 class ELRPlusObjective(Objective):
     """ELR with two students, each regularized by the weight-averaged teacher of the other, and mixup.
 
@@ -412,16 +444,9 @@ class ELRPlusObjective(Objective):
     students : Twin
         Copied for the teachers.
     memories : pair of TargetMemory
-    lam, clamp_eps : float
-    mixup_alpha : float
-        0 switches mixup off.
-    ema_decay : float
-    ema_rampup : int or None
-        Steps over which the decay ramps up; None is min(1 - 1/(step + 1), decay), as for Clothing1M.
-    lam_rampup : int
-        Steps over which lambda ramps up; 0 is constant.
-    label_refinement : bool
-    augment : callable or None
+    settings : ELRPlusSettings or None, default=None
+        None takes the defaults.
+    augment : callable or None, default=None
     """
 
     corrects_labels = True
@@ -431,22 +456,14 @@ class ELRPlusObjective(Objective):
         self,
         students: Twin,
         memories: tuple[TargetMemory, TargetMemory],
+        settings: ELRPlusSettings | None = None,
         *,
-        lam: float,
-        clamp_eps: float,
-        mixup_alpha: float = 1.0,
-        ema_decay: float = 0.997,
-        ema_rampup: int | None = 0,
-        lam_rampup: int = 0,
-        label_refinement: bool = False,
         augment: Augment | None = None,
     ) -> None:
         super().__init__(augment)
+        self.settings = ELRPlusSettings() if settings is None else settings
         self.memories = nn.ModuleList(memories)
         self.teachers: Twin = copy.deepcopy(students).requires_grad_(False)
-        self.lam, self.clamp_eps, self.mixup_alpha = lam, clamp_eps, mixup_alpha
-        self.ema_decay, self.ema_rampup = ema_decay, ema_rampup
-        self.lam_rampup, self.label_refinement = lam_rampup, label_refinement
         self.steps = [0, 0]  # of each student; on the host, so that no step asks the device
         self.pass_number = 0
 
@@ -455,7 +472,7 @@ class ELRPlusObjective(Objective):
         me, other = batch.pass_number, 1 - batch.pass_number
         self.pass_number = me
         x = self.view(batch.x)
-        lam, order = draw_mixup(len(x), self.mixup_alpha, device=x.device)
+        lam, order = draw_mixup(len(x), self.settings.mixup_alpha, device=x.device)
         x_mixed, y_mixed = mixup(x, batch.y, lam, order)
         logits = model(x_mixed, member=me)
         with torch.no_grad():
@@ -463,13 +480,13 @@ class ELRPlusObjective(Objective):
         memory = self.memory(me)
         target = memory.update(batch.index, believed) if self.training else memory.read(batch.index)
         target = lam * target + (1 - lam) * target[order]  # mixed like the inputs
-        if self.label_refinement:
+        if self.settings.label_refinement:
             y_mixed = refined(y_mixed, target)
         weight = lam * batch.weight + (1 - lam) * batch.weight[order]
         cross_entropy = (weight * soft_cross_entropy(logits, y_mixed)).mean()
-        regularizer = early_learning_regularizer(clamped_softmax(logits, self.clamp_eps), target).mean()
-        ramp = sigmoid_rampup(self.steps[me] + 1, self.lam_rampup)
-        return cross_entropy + ramp * self.lam * regularizer, logits
+        regularizer = early_learning_regularizer(clamped_softmax(logits, self.settings.clamp_eps), target).mean()
+        ramp = sigmoid_rampup(self.steps[me] + 1, self.settings.lam_rampup)
+        return cross_entropy + ramp * self.settings.lam * regularizer, logits
 
     def memory(self, student: int) -> TargetMemory:
         """The targets of student 0 or 1."""
@@ -485,9 +502,9 @@ class ELRPlusObjective(Objective):
 
     def decay(self, step: int) -> float:
         """The teacher's decay after step number ``step``, counted from 1; the code's argument is one more."""
-        if self.ema_rampup is None:
-            return min(1 - 1 / (step + 1), self.ema_decay)
-        return self.ema_decay * sigmoid_rampup(step + 1, self.ema_rampup)
+        if self.settings.ema_rampup is None:
+            return min(1 - 1 / (step + 1), self.settings.ema_decay)
+        return self.settings.ema_decay * sigmoid_rampup(step + 1, self.settings.ema_rampup)
 
     def posterior(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """The mean of both memories, normalized."""
@@ -614,18 +631,17 @@ class ELRPlusClassifier(ELRClassifier):
         batch_size, epochs = self._plan(len(rows))
         steps = epochs * -(-len(rows) // batch_size)
         assert isinstance(module, Twin)
-        return ELRPlusObjective(
-            module,
-            (self._make_memory(rows), self._make_memory(rows)),
+        settings = settings_of(
+            ELRPlusSettings,
+            self,
             lam=self.lam_,
             clamp_eps=self._eps(rows),
             mixup_alpha=self._alpha(),
-            ema_decay=self.ema_decay,
             ema_rampup=None if self.ema_rampup is None else round(self.ema_rampup * steps),
             lam_rampup=round(self.lam_rampup * steps),
-            label_refinement=self.label_refinement,
-            augment=self._make_augment(rows),
         )
+        memories = (self._make_memory(rows), self._make_memory(rows))
+        return ELRPlusObjective(module, memories, settings, augment=self._make_augment(rows))
 
 
 def default_lam(counts: Sequence[int]) -> float:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -43,7 +44,7 @@ from robustlabels.modules import features_and_logits, find_head
 from robustlabels.training.base import BaseNoisyLabelClassifier, Wrap, identity
 from robustlabels.training.net import RobustNet, unwrap
 from robustlabels.training.objective import Augment, Batch, Model, Objective
-from robustlabels.training.parameters import Interval, PublishedSettingsMixin, StrOptions
+from robustlabels.training.parameters import Interval, PublishedSettingsMixin, StrOptions, settings_of
 from robustlabels.training.rows import Rows
 
 # --- the contrastive equation -----------------------------------------------------------------------------------------
@@ -289,28 +290,71 @@ class MemoryBank(nn.Module):
         self.pointer, self.filled = state
 
 
+@dataclass(frozen=True)
+class MOITSettings:
+    """Settings of :class:`MOITObjective`, named as the parameters of :class:`MOITClassifier`.
+
+    Parameters
+    ----------
+    projection_dim : int, default=128
+        Size of the contrastive embedding.
+    projection : {"linear", "mlp"}, default="linear"
+        Kind of the projection head.
+    temperature : float, default=0.1
+        Temperature of the contrastive loss.
+    mixup_alpha : float, default=1.0
+        Parameter of the Beta distribution of the mixing weight.
+    contrastive_weight : float, default=1.0
+        Weight of the contrastive loss.
+    mixup_space : {"input", "embedding"}, default="input"
+        Where the two rows are mixed.
+    memory_size : int, default=0
+        Rows of the memory bank; 0 means that there is no bank.
+    memory_start : int, default=3
+        Epoch, counted from 0, from which the bank enters the loss.
+    correction_start : int, default=130
+        Epoch, counted from 0, from which labels are corrected.
+    n_neighbors : int, default=250
+        Number of neighbors that vote.
+    balance : {"median", "min", "max"} or None, default="median"
+        Rule for the number of clean rows in each class.
+    backend : {"exact", "bf16", "faiss"}, default="exact"
+        Backend of the neighbor search.
+    contrastive_variant : {"code", "paper"}, default="code"
+        Whether the loss is that of the authors' code or of the paper.
+    ssl_targets : {"paper", "code"}, default="paper"
+        Whether targets are those of the paper or of the authors' code.
+    """
+
+    projection_dim: int = 128
+    projection: str = "linear"
+    temperature: float = 0.1
+    mixup_alpha: float = 1.0
+    contrastive_weight: float = 1.0
+    mixup_space: str = "input"
+    memory_size: int = 0
+    memory_start: int = 3
+    correction_start: int = 130
+    n_neighbors: int = 250
+    balance: str | None = "median"
+    backend: str = "exact"
+    contrastive_variant: str = "code"
+    ssl_targets: str = "paper"
+
+
 class MOITObjective(Objective):
     """Contrastive loss on batch and bank plus classification of the same mixed views, in the order of the code.
 
     Parameters
     ----------
     n_samples, n_classes, n_features : int
-    projection_dim : int
-    projection : {"linear", "mlp"}
-    head : str or None
+        Sizes of the data and of the network's features.
+    settings : MOITSettings or None, default=None
+        None takes the defaults.
+    head : str or None, default=None
         Dotted name of the network's last linear layer.
-    augment : callable or None
+    augment : callable or None, default=None
         Makes each of the two views.
-    temperature, mixup_alpha, contrastive_weight : float
-    mixup_space : {"input", "embedding"}
-    memory_size : int
-        0 for no bank.
-    memory_start, correction_start : int
-        Epochs, counted from 0, from which the bank enters the loss and labels are corrected.
-    n_neighbors : int
-    balance : {"median", "min", "max"} or None
-    backend : {"exact", "bf16", "faiss"}
-    contrastive_variant, ssl_targets : {"code", "paper"}
     """
 
     corrects_labels = True
@@ -324,40 +368,24 @@ class MOITObjective(Objective):
         n_samples: int,
         n_classes: int,
         n_features: int,
+        settings: MOITSettings | None = None,
         *,
-        projection_dim: int = 128,
-        projection: str = "linear",
         head: str | None = None,
         augment: Augment | None = None,
-        temperature: float = 0.1,
-        mixup_alpha: float = 1.0,
-        contrastive_weight: float = 1.0,
-        mixup_space: str = "input",
-        memory_size: int = 0,
-        memory_start: int = 3,
-        correction_start: int = 130,
-        n_neighbors: int = 250,
-        balance: str | None = "median",
-        backend: str = "exact",
-        contrastive_variant: str = "code",
-        ssl_targets: str = "paper",
     ) -> None:
         super().__init__(augment)
+        self.settings = settings = MOITSettings() if settings is None else settings
         self.n_classes, self.head = n_classes, head
-        self.temperature, self.mixup_alpha, self.contrastive_weight = temperature, mixup_alpha, contrastive_weight
-        self.mixup_space, self.memory_start, self.correction_start = mixup_space, memory_start, correction_start
-        self.n_neighbors, self.balance, self.backend = n_neighbors, balance, backend
-        self.contrastive_variant, self.ssl_targets = contrastive_variant, ssl_targets
         hidden = 2 * n_features
-        self.projector: nn.Module = nn.Linear(n_features, projection_dim)
-        if projection == "mlp":
+        self.projector: nn.Module = nn.Linear(n_features, settings.projection_dim)
+        if settings.projection == "mlp":
             self.projector = nn.Sequential(
                 nn.Linear(n_features, hidden, bias=False),
                 nn.BatchNorm1d(hidden),
                 nn.ReLU(),
-                nn.Linear(hidden, projection_dim),
+                nn.Linear(hidden, settings.projection_dim),
             )
-        self.bank = MemoryBank(memory_size, projection_dim) if memory_size else None
+        self.bank = MemoryBank(settings.memory_size, settings.projection_dim) if settings.memory_size else None
         self.register_buffer("clean", torch.ones(n_samples, dtype=torch.bool))
         self.register_buffer("agreement", torch.ones(n_samples, dtype=torch.bool))
         self.register_buffer("votes", torch.zeros(n_samples, n_classes, dtype=torch.int16))
@@ -372,9 +400,9 @@ class MOITObjective(Objective):
 
     def _mixed(self, model: Model, x: Tensor) -> tuple[Tensor, Tensor, float, Tensor]:
         """One view, mixed: embedding, logits, lam, partner."""
-        lam, partner = draw_mixup(len(x), self.mixup_alpha, device=x.device)
+        lam, partner = draw_mixup(len(x), self.settings.mixup_alpha, device=x.device)
         view = self.view(x)
-        if self.mixup_space == "input":
+        if self.settings.mixup_space == "input":
             z, logits = self.embed(model, mixup(view, view, lam, partner)[0])
             return z, logits, lam, partner
         features, _ = features_and_logits(model, view, self.head)
@@ -394,25 +422,30 @@ class MOITObjective(Objective):
         ]
         classification = soft_cross_entropy(torch.cat([logits_a, logits_b]), torch.cat(targets)).mean()
         loss = classification
-        if self.contrastive_weight > 0 and len(plain) > 1:
+        if self.settings.contrastive_weight > 0 and len(plain) > 1:
             contrastive = self._contrastive(
                 torch.cat([z_a, z_b]), batch.y.argmax(1), (lam_a, lam_b), (partner_a, partner_b)
             )
-            loss = loss + self.contrastive_weight * contrastive
+            loss = loss + self.settings.contrastive_weight * contrastive
         return loss, plain
 
     def _targets(self, batch: Batch, plain: Tensor, lam: float, partner: Tensor) -> Tensor:
-        if self.epoch < self.correction_start:
+        if self.epoch < self.settings.correction_start:
             return lam * batch.y + (1 - lam) * batch.y[partner]
         guess = F.softmax(plain, dim=1)
-        return corrected_targets(batch.y, guess, self.clean[batch.index], lam, partner, variant=self.ssl_targets)
+        return corrected_targets(
+            batch.y, guess, self.clean[batch.index], lam, partner, variant=self.settings.ssl_targets
+        )
 
     def _contrastive(self, z: Tensor, y: Tensor, lam: tuple[float, float], partner: tuple[Tensor, Tensor]) -> Tensor:
         """L_MIX, and from its epoch on L_MEM; the given labels only, flags never enter."""
-        settings: dict[str, Any] = {"temperature": self.temperature, "variant": self.contrastive_variant}
+        settings: dict[str, Any] = {
+            "temperature": self.settings.temperature,
+            "variant": self.settings.contrastive_variant,
+        }
         offset = self.bank.push(z.detach(), torch.cat([y, y])) if self.bank is not None and self.training else 0
         loss = interpolated_contrastive_loss(z, y, self.n_classes, lam, partner, **settings)
-        if self.bank is not None and self.training and self.epoch >= self.memory_start:
+        if self.bank is not None and self.training and self.epoch >= self.settings.memory_start:
             bank, bank_y = self.bank.z[: self.bank.filled], self.bank.y[: self.bank.filled]
             loss = loss + interpolated_contrastive_loss(
                 z, y, self.n_classes, lam, partner, bank=bank, bank_y=bank_y, offset=offset, **settings
@@ -424,7 +457,7 @@ class MOITObjective(Objective):
     def on_epoch_begin(self, epoch: int, model: Model, batches: Callable[[], Iterable[Batch]]) -> None:
         """From the first epoch that corrects labels on, flag what the epoch before has learned."""
         self.epoch = epoch
-        if epoch >= self.correction_start:
+        if epoch >= self.settings.correction_start:
             self.detect(model, batches())
 
     @torch.no_grad()
@@ -434,9 +467,9 @@ class MOITObjective(Objective):
         self.eval()
         parts = [(batch.index, self.embed(model, batch.x)[0], batch.y.argmax(1)) for batch in batches]
         index, z, y = (torch.cat(part) for part in zip(*parts, strict=True))
-        neighbors = nearest_neighbors(z, min(self.n_neighbors, len(z) - 1), backend=self.backend)
+        neighbors = nearest_neighbors(z, min(self.settings.n_neighbors, len(z) - 1), backend=self.settings.backend)
         first, second = two_pass_votes(neighbors, y, self.n_classes)
-        agreement, clean = balanced_flags(first, second, y, self.balance)
+        agreement, clean = balanced_flags(first, second, y, self.settings.balance)
         if not clean.any():  # no row wins the vote: keep every label in this epoch
             warnings.warn("no row wins its neighbors' vote; labels are kept as given this epoch.", stacklevel=2)
             clean = torch.ones_like(clean)
@@ -467,8 +500,8 @@ class FinetuneObjective(Objective):
     mixup_alpha, bootstrap : float
     bootstrap_start : int
         Epoch, counted from 0, from which the guess enters.
-    votes : MOITObjective
-        Kept for what it knows of each row; it is not trained.
+    detector : MOITObjective
+        The first stage's objective, kept for its votes; it is not trained.
     augment : callable or None
     """
 
@@ -738,27 +771,16 @@ class MOITClassifier(PublishedSettingsMixin, BaseNoisyLabelClassifier):
 
     def _make_objective(self, module: nn.Module, rows: Rows) -> Objective:
         batch_size, epochs = self._plan(len(rows))
-        return MOITObjective(
-            len(rows.y),
-            rows.n_classes,
-            find_head(module, self._head_path)[1].in_features,
-            projection_dim=self.projection_dim,
-            projection=self.projection,
-            head=self._head_path,
-            augment=self._make_augment(rows),
-            temperature=self.temperature,
-            mixup_alpha=self.mixup_alpha,
-            contrastive_weight=self.contrastive_weight,
-            mixup_space=self.mixup_space,
+        settings = settings_of(
+            MOITSettings,
+            self,
             memory_size=self._bank(len(rows), batch_size, rows.n_classes) if self.contrastive_weight > 0 else 0,
-            memory_start=self.memory_start,
             correction_start=self._epochs(self.correction_start, epochs),
             n_neighbors=self._voters(len(rows), rows.n_classes),
-            balance=self.balance,
-            backend=self.backend,
-            contrastive_variant=self.contrastive_variant,
-            ssl_targets=self.ssl_targets,
         )
+        n_features = find_head(module, self._head_path)[1].in_features
+        augment = self._make_augment(rows)
+        return MOITObjective(len(rows.y), rows.n_classes, n_features, settings, head=self._head_path, augment=augment)
 
     def _train(self, rows: Rows, wrap: Wrap = identity) -> None:
         """Contrastive training, the last vote, and for MOIT+ a fresh classifier on the clean rows."""

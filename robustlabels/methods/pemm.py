@@ -24,6 +24,7 @@ import copy
 import functools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -44,7 +45,7 @@ from robustlabels.modules import DistanceHead, features_and_logits, find_head, w
 from robustlabels.training.base import RowLossClassifier, Wrap, identity
 from robustlabels.training.net import RobustNet
 from robustlabels.training.objective import Augment, Batch, Model, Objective, weighted_mean
-from robustlabels.training.parameters import Interval, PublishedSettingsMixin, StrOptions, check_number
+from robustlabels.training.parameters import Interval, PublishedSettingsMixin, StrOptions, check_number, settings_of
 from robustlabels.training.rows import Rows, batch_sizes
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]
@@ -267,6 +268,31 @@ LOG_ZERO, P_MIN = math.log(1e-4), 1e-7
 """The authors' clamps of labels and probabilities inside reverse cross-entropy."""
 
 
+@dataclass(frozen=True)
+class PEMMSettings:
+    """Settings of :class:`PEMMObjective`, named as the parameters of :class:`PEMMClassifier`.
+
+    Parameters
+    ----------
+    potential_weight : float, default=2.0
+        Weight of the potential energy of the centers.
+    mixture_weight : float, default=1.0
+        Weight of the reconstruction by the mixture.
+    exponents : pair of float, default=(3, 2)
+        Exponents of repulsion and attraction.
+    core_radius : float, default=0.1
+        Distance below which the repulsion is cut off.
+    include_origin : bool, default=True
+        Whether the origin counts as a center.
+    """
+
+    potential_weight: float = 2.0
+    mixture_weight: float = 1.0
+    exponents: Exponents = (3, 2)
+    core_radius: float = 0.1
+    include_origin: bool = True
+
+
 class PEMMObjective(Objective):
     """A robust label loss, the potential energy of the centers, and the reconstruction by the mixture.
 
@@ -274,11 +300,9 @@ class PEMMObjective(Objective):
     ----------
     row_loss : callable
         ``row_loss(logits, y) -> loss`` of shapes (b, n_classes), (b, n_classes) -> (b,).
-    potential_weight, mixture_weight : float
-    exponents : (float, float)
-    core_radius : float
-    include_origin : bool
-    augment : callable or None
+    settings : PEMMSettings or None, default=None
+        None takes the defaults.
+    augment : callable or None, default=None
 
     Examples
     --------
@@ -294,20 +318,11 @@ class PEMMObjective(Objective):
     """
 
     def __init__(
-        self,
-        row_loss: RowLoss,
-        *,
-        potential_weight: float = 2.0,
-        mixture_weight: float = 1.0,
-        exponents: Exponents = (3, 2),
-        core_radius: float = 0.1,
-        include_origin: bool = True,
-        augment: Augment | None = None,
+        self, row_loss: RowLoss, settings: PEMMSettings | None = None, *, augment: Augment | None = None
     ) -> None:
         super().__init__(augment)
+        self.settings = PEMMSettings() if settings is None else settings
         self.row_loss = row_loss
-        self.potential_weight, self.mixture_weight = potential_weight, mixture_weight
-        self.exponents, self.core_radius, self.include_origin = exponents, core_radius, include_origin
 
     def forward(self, model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
         """L of one batch; a term of weight zero is not computed."""
@@ -319,15 +334,17 @@ class PEMMObjective(Objective):
             )
         loss = weighted_mean(per_row, batch)
         centers = distance_head(model).weight
-        if self.potential_weight > 0:
-            loss = loss + self.potential_weight * self.potential_energy(centers)
-        if self.mixture_weight > 0:
-            loss = loss + self.mixture_weight * mixture_reconstruction(features, logits, centers)
+        if self.settings.potential_weight > 0:
+            loss = loss + self.settings.potential_weight * self.potential_energy(centers)
+        if self.settings.mixture_weight > 0:
+            loss = loss + self.settings.mixture_weight * mixture_reconstruction(features, logits, centers)
         return loss, logits
 
     def potential_energy(self, centers: Tensor, max_centers: int = MAX_CENTERS) -> Tensor:
         """:func:`~robustlabels.methods.pemm.potential_energy` with this objective's constants."""
-        return potential_energy(centers, self.exponents, self.core_radius, self.include_origin, max_centers)
+        return potential_energy(
+            centers, self.settings.exponents, self.settings.core_radius, self.settings.include_origin, max_centers
+        )
 
 
 def distance_head(model: Any) -> DistanceHead:
@@ -610,15 +627,8 @@ class PEMMClassifier(PublishedSettingsMixin, RowLossClassifier):
         return losses[self.loss]
 
     def _make_objective(self, module: nn.Module, rows: Rows) -> Objective:
-        return PEMMObjective(
-            self._row_loss(),
-            potential_weight=self.potential_weight,
-            mixture_weight=self.mixture_weight,
-            exponents=tuple(self.exponents),
-            core_radius=self.core_radius,
-            include_origin=self.include_origin,
-            augment=self._make_augment(rows),
-        )
+        settings = settings_of(PEMMSettings, self, exponents=tuple(self.exponents))
+        return PEMMObjective(self._row_loss(), settings, augment=self._make_augment(rows))
 
     def _make_net(self, module: nn.Module, objective: Objective, rows: Rows, **over: Any) -> RobustNet:
         own: dict[str, Any] = {"gradient_clip": self.gradient_clip}

@@ -18,6 +18,7 @@ import copy
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -42,16 +43,77 @@ from robustlabels.training import inputs
 from robustlabels.training.base import BaseNoisyLabelClassifier
 from robustlabels.training.meta import BaseMetaClassifier, fit_parameters, routing
 from robustlabels.training.objective import Batch, Model, Objective, ObjectiveWrapper, innermost
-from robustlabels.training.parameters import Interval, Options, PublishedSettingsMixin, StrOptions, check_number
+from robustlabels.training.parameters import (
+    Interval,
+    Options,
+    PublishedSettingsMixin,
+    StrOptions,
+    check_number,
+    settings_of,
+)
 from robustlabels.training.rows import Rows
 
-__all__ = ["LEAST_ROWS", "MaskedObjective", "SANMClassifier", "default_mask", "recorded_views"]
+__all__ = ["LEAST_ROWS", "MaskSettings", "MaskedObjective", "SANMClassifier", "default_mask", "recorded_views"]
 
 LEAST_ROWS = 20
 """With fewer rows, no mixture is fitted, and every label counts as right."""
 
 
 # --- the wrapping objective -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MaskSettings:
+    """Settings of :class:`MaskedObjective`, named as the parameters of :class:`SANMClassifier`.
+
+    Parameters
+    ----------
+    mask_ratio : pair of float, default=MILD[0]
+        Range of the masked share for a label that is certainly right.
+    quality_weight : float, default=MILD[1]
+        Added to the share for a label that is certainly wrong.
+    mask_area_scale : float, default=0.5
+        Share of the ratio that is masked in each view.
+    mask_aspect : pair of float, default=(0.8, 1.25)
+        Range of the aspect ratio of a patch.
+    n_masks : {1, 2}, default=2
+        Number of masked views.
+    mask_anchor : {"center", "topleft"}, default="center"
+        Which point of the patch lies on the place of highest activation.
+    mask_fill : {"auto", "uniform", "zero", "mean", "permute"}, default="auto"
+        How the patch is filled.
+    label_modulation : bool, default=True
+        Whether to remove mass from the labels too.
+    keep_top_class : bool, default=True
+        Whether the largest class of a label stays the largest.
+    reconstruction_weight : float, default=0.02
+        Weight of the reconstruction loss.
+    quality : {"auto", "mixture"}, default="auto"
+        Source of the label quality: the wrapped objective if it has one, or always a mixture fitted to the losses.
+    n_average : int, default=1
+        Epochs over which losses are averaged before the mixture is fitted.
+    warmup : int, default=0
+        Epochs in which the wrapped objective is evaluated without masks.
+    """
+
+    mask_ratio: tuple[float, float] = MILD[0]
+    quality_weight: float = MILD[1]
+    mask_area_scale: float = 0.5
+    mask_aspect: tuple[float, float] = (0.8, 1.25)
+    n_masks: int = 2
+    mask_anchor: str = "center"
+    mask_fill: str = "auto"
+    label_modulation: bool = True
+    keep_top_class: bool = True
+    reconstruction_weight: float = 0.02
+    quality: str = "auto"
+    n_average: int = 1
+    warmup: int = 0
+
+    def of_the_mask(self) -> dict[str, Any]:
+        """Return the parameters of :func:`~robustlabels.methods.sanm_masking.adversarial_mask`."""
+        others = ("reconstruction_weight", "quality", "n_average", "warmup")
+        return {name: value for name, value in vars(self).items() if name not in others}
 
 
 class MaskedObjective(ObjectiveWrapper):
@@ -75,27 +137,19 @@ class MaskedObjective(ObjectiveWrapper):
         Dotted name of the network's last linear layer, whose inputs are the features if there is no feature layer.
     n_members : int, default=1
         2 for two networks, each of which takes the label quality from its peer.
+    settings : MaskSettings or None, default=None
+        None takes the defaults.
     decoders : sequence of nn.Module, default=()
         One for each network; an empty sequence switches the reconstruction off.
-    reconstruction_weight : float, default=0.02
-        Weight of the reconstruction loss.
-    quality : {"auto", "mixture"}, default="auto"
-        Source of the label quality: the wrapped objective if it has one, or always a mixture fitted to the losses.
-    n_average : int, default=1
-        Epochs over which losses are averaged before the mixture is fitted.
-    warmup : int, default=0
-        Epochs in which the wrapped objective is evaluated without masks.
     mean, std : float or Tensor of shape (c,), default=0.0, 1.0
         Statistics of the input's columns or channels: fills and reconstructions are on the standardized scale.
-    **mask
-        Parameters of :func:`~robustlabels.methods.sanm_masking.adversarial_mask`.
 
     Examples
     --------
     >>> import torch
     >>> from robustlabels.modules import MLP
     >>> from robustlabels.training.objective import Batch, CrossEntropy
-    >>> objective = MaskedObjective(CrossEntropy(), 8, feature_layer=None, mask_ratio=(0.3, 0.3))
+    >>> objective = MaskedObjective(CrossEntropy(), 8, MaskSettings(mask_ratio=(0.3, 0.3)), feature_layer=None)
     >>> batch = Batch(torch.randn(8, 4), torch.eye(2).repeat(4, 1), torch.arange(8), torch.ones(8))
     >>> loss, logits = objective(MLP(4, 2), batch)
     >>> loss.requires_grad, logits.shape
@@ -110,28 +164,22 @@ class MaskedObjective(ObjectiveWrapper):
         self,
         inner: Objective,
         n_samples: int,
+        settings: MaskSettings | None = None,
         *,
         feature_layer: str | None,
         head: str | None = None,
         n_members: int = 1,
         decoders: Sequence[nn.Module] = (),
-        reconstruction_weight: float = 0.02,
-        quality: str = "auto",
-        n_average: int = 1,
-        warmup: int = 0,
         mean: float | Tensor = 0.0,
         std: float | Tensor = 1.0,
-        **mask: Any,
     ) -> None:
         super().__init__(inner)
+        self.settings = settings = MaskSettings() if settings is None else settings
         self.feature_layer, self.head, self.n_members = feature_layer, head, n_members
         self.decoders = nn.ModuleList(decoders)
-        self.reconstruction_weight = reconstruction_weight
-        self.quality_source, self.warmup = quality, warmup
         self.scale = Standardize(mean, std)
-        self.settings = mask
         self.register_buffer("label_quality", torch.ones(n_members, n_samples))  # as each network sees it
-        self.register_buffer("losses", torch.zeros(n_members, n_average, n_samples))  # scaled, newest last
+        self.register_buffer("losses", torch.zeros(n_members, settings.n_average, n_samples))  # scaled, newest last
         self.register_buffer("ratio", torch.full((n_samples,), -1.0))  # last mask ratio; -1 for rows never masked
         self.n_scored = 0
         self.epoch = 0
@@ -175,7 +223,7 @@ class MaskedObjective(ObjectiveWrapper):
             self._calls, self._masked_batches = [], []
 
     def _masks(self) -> bool:
-        return self.training and self.epoch >= self.warmup
+        return self.training and self.epoch >= self.settings.warmup
 
     def _twice(self, model: Model, batch: Batch, member: int | None) -> tuple[Tensor, Tensor]:
         """Evaluate the wrapped objective on its own view and then on the masked ones; return the mean over all
@@ -212,9 +260,11 @@ class MaskedObjective(ObjectiveWrapper):
         quality = self.quality(index, member=member)
         fill_range = (self.scale.mean, self.scale.mean + self.scale.std)  # 0 and 1 on the standardized scale
         activation = self._activation(model, x, member)
-        out = adversarial_mask(x, activation, target.detach(), quality, fill_range=fill_range, **self.settings)
+        out = adversarial_mask(
+            x, activation, target.detach(), quality, fill_range=fill_range, **self.settings.of_the_mask()
+        )
         self.ratio[index] = out.ratio.to(self.ratio.dtype)
-        if self.settings.get("keep_top_class", True):
+        if self.settings.keep_top_class:
             return out
         positive = out.target.clamp_min(0)  # The authors' code leaves negative entries, which are not a distribution.
         return out._replace(target=positive / positive.sum(1, keepdim=True))
@@ -277,7 +327,7 @@ class MaskedObjective(ObjectiveWrapper):
             target = self.scale(x).float()
             for decoder, features in zip(self._decoders_of(trained), self._features(masked, trained), strict=True):
                 losses.append(reconstruction_loss(decoder(features.float()), target))
-        return self.reconstruction_weight * torch.stack(losses).mean()
+        return self.settings.reconstruction_weight * torch.stack(losses).mean()
 
     def _decoders_of(self, member: int | None) -> list[nn.Module]:
         return list(self.decoders) if member is None else [self.decoders[member]]
@@ -291,7 +341,7 @@ class MaskedObjective(ObjectiveWrapper):
         super().on_epoch_begin(epoch, model, batches)
         self.epoch = epoch
         here = torch.zeros(1, dtype=torch.int64, device=self.label_quality.device)
-        if epoch >= self.warmup and self._known_quality(here, None) is None:
+        if epoch >= self.settings.warmup and self._known_quality(here, None) is None:
             self.estimate_quality(model, batches())
 
     @torch.no_grad()
@@ -323,7 +373,7 @@ class MaskedObjective(ObjectiveWrapper):
         return torch.stack(losses, dim=1)  # (b, n_members)
 
     def _known_quality(self, index: Tensor, member: int | None) -> Tensor | None:
-        return None if self.quality_source == "mixture" else self.inner.quality(index, member=member)
+        return None if self.settings.quality == "mixture" else self.inner.quality(index, member=member)
 
     def quality(self, index: Tensor, *, member: int | None = None) -> Tensor:
         """Return the label quality of the wrapped objective or of the mixture.
@@ -707,27 +757,23 @@ class SANMClassifier(PublishedSettingsMixin, BaseMetaClassifier):
         layer = self._find_layer(net, x, base._head_path)
         mean, std = _statistics(rows, x)
         epochs = base._plan(len(rows))[1]
+        settings = settings_of(
+            MaskSettings,
+            self,
+            mask_aspect=tuple(self.mask_aspect),
+            warmup=round(self.warmup * epochs) if isinstance(self.warmup, float) else int(self.warmup),
+            **self._ratios(objective, x.shape[1:]),
+        )
         return MaskedObjective(
             objective,
             len(rows.y),
+            settings,
             feature_layer=layer,
             head=base._head_path,
             n_members=n_members,
             decoders=[decoder for _ in range(n_members) for decoder in self._make_decoder(net, x, layer, base)],
-            reconstruction_weight=self.reconstruction_weight,
-            quality=self.quality,
-            n_average=self.n_average,
-            warmup=round(self.warmup * epochs) if isinstance(self.warmup, float) else int(self.warmup),
             mean=mean,
             std=std,
-            mask_area_scale=self.mask_area_scale,
-            mask_aspect=tuple(self.mask_aspect),
-            n_masks=self.n_masks,
-            mask_anchor=self.mask_anchor,
-            mask_fill=self.mask_fill,
-            label_modulation=self.label_modulation,
-            keep_top_class=self.keep_top_class,
-            **self._ratios(objective, x.shape[1:]),
         )
 
     def _find_layer(self, net: nn.Module, x: Tensor, head: str | None) -> str | None:

@@ -309,7 +309,7 @@ class RobustNet(NeuralNetClassifier):
         hooks : sequence of EpochHook
             Run at every epoch.
         checkpoint : mapping or None
-            What :meth:`~robustlabels.training.hooks.CheckpointFile.read` returned. Training resumes from it with the
+            What ``CheckpointFile.read`` returned. Training resumes from it with the
             same bits as if it had never stopped.
 
         Returns

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 from collections.abc import Mapping
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from sklearn.utils._param_validation import (  # noqa: F401 - the modules with t
 )
 
 from robustlabels import modules
+
+Settings = TypeVar("Settings")
+
 
 # --- limits -----------------------------------------------------------------------------------------------------------
 
@@ -169,6 +173,33 @@ class PublishedSettingsMixin:
         if setting not in cls._published:
             raise ValueError(f"setting must be one of {', '.join(map(repr, cls._published))}, got {setting!r}.")
         return cls(**{**cls._published_common, **cls._published[setting], **params})
+
+
+def settings_of(kind: type[Settings], estimator: Any, **resolved: Any) -> Settings:
+    """Collect the settings of an objective from an estimator's parameters.
+
+    Parameters
+    ----------
+    kind : dataclass
+        The settings of the objective.
+    estimator : estimator
+        Parameters with the names of the fields are read from it.
+    **resolved : dict
+        Values that replace parameters, such as what "auto" stands for.
+
+    Returns
+    -------
+    settings : instance of ``kind``
+
+    Examples
+    --------
+    >>> from robustlabels import MOITClassifier
+    >>> from robustlabels.methods.moit import MOITSettings
+    >>> settings_of(MOITSettings, MOITClassifier(temperature=0.2), memory_size=0, n_neighbors=5).temperature
+    0.2
+    """
+    names = [field.name for field in dataclasses.fields(cast(Any, kind))]
+    return kind(**{name: resolved[name] if name in resolved else getattr(estimator, name) for name in names})
 
 
 # --- routing ----------------------------------------------------------------------------------------------------------
