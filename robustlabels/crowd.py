@@ -166,7 +166,7 @@ def dawid_skene(
 ) -> tuple[Floats, int]:
     """Run Dawid and Skene's EM, which alternates between class probabilities and annotators' confusion matrices.
 
-    Every iteration increases the likelihood of the annotations times the prior that ``pseudo`` stands for.
+    Every iteration increases the likelihood of the annotations times the prior that ``pseudo`` represents.
 
     Parameters
     ----------

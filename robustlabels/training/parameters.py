@@ -18,12 +18,12 @@ from robustlabels import modules
 
 
 class ConstrainedParametersMixin:
-    """Parameters whose limits stand in one table, and a docstring that lists all of them.
+    """Mixin that checks parameters against one table of limits and completes the docstring of a class.
 
-    A class states ``_parameter_constraints`` for the parameters that its own constructor adds, in scikit-learn's form:
+    A class defines ``_parameter_constraints`` for the parameters that its own constructor adds, in scikit-learn's form:
     a list of alternatives for each name, such as ``[Interval(Real, 0, 1, closed="left"), StrOptions({"auto"})]``. Its
-    docstring documents the same parameters. Table and docstring are completed from the base classes when the class is
-    created, so that neither is ever copied.
+    docstring documents the same parameters. When the class is created, both are completed from the base classes, so
+    that no entry is ever copied.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
@@ -37,7 +37,13 @@ class ConstrainedParametersMixin:
         cls.__doc__ = complete_docstring(cls)
 
     def _check_parameters(self) -> None:
-        """Raise for values out of limits; a class extends it by what involves several parameters."""
+        """Raise for values that are out of limits; a class extends this by checks that involve several parameters.
+
+        Raises
+        ------
+        InvalidParameterError
+            If no alternative allows the value. It is a ValueError and a TypeError.
+        """
         params = self.get_params(deep=False)  # type: ignore[attr-defined]
         for name, allowed in self._parameter_constraints.items():
             if name in params and not any(_satisfies(params[name], constraint) for constraint in allowed):
@@ -48,12 +54,13 @@ class ConstrainedParametersMixin:
 
 def _satisfies(value: Any, constraint: Any) -> bool:
     if isinstance(constraint, Interval) and isinstance(value, bool):
-        return False  # Python takes True for the number 1; a parameter that is a number does not mean that.
+        return False  # In Python, True is the number 1, but as the value of a number it is almost certainly a mistake.
     return bool(make_constraint(constraint).is_satisfied_by(value))
 
 
 def _described(constraint: Any) -> str:
-    """A constraint in words; scikit-learn's own name sets in an order that changes from run to run."""
+    """Return a constraint in words."""
+    # scikit-learn's own texts list sets of names in an order that changes from run to run.
     if isinstance(constraint, Interval):
         left = "[" if constraint.closed in ("left", "both") else "("
         right = "]" if constraint.closed in ("right", "both") and constraint.right is not None else ")"
@@ -70,20 +77,20 @@ def _described(constraint: Any) -> str:
 
 
 def complete_docstring(cls: Any) -> str | None:
-    """A class's docstring with the parameters of its base classes added to its own, in the order of the signature.
+    """Return the docstring of a class with the parameters of its base classes, in the order of the signature.
 
-    An entry in the class's own docstring wins over the base class's. An entry for ``**params`` is replaced by what it
-    stands for.
+    If the class and a base class document the same parameter, the entry of the class is used. An entry for ``**params``
+    is replaced by the entries of the parameters that it contains.
 
     Parameters
     ----------
     cls : type
-        Its base classes' docstrings are complete.
+        A class whose base classes have complete docstrings.
 
     Returns
     -------
     doc : str or None
-        None where Python runs without docstrings.
+        None if the class has no docstring, as when Python runs with ``-OO``.
     """
     doc = inspect.cleandoc(cls.__doc__) if vars(cls).get("__doc__") else None
     if doc is None:
@@ -106,8 +113,9 @@ def complete_docstring(cls: Any) -> str | None:
 
 
 def _split_parameters(doc: str) -> tuple[list[str], dict[str, str], list[str]]:
-    """The lines before a docstring's parameters, the entry of each parameter, and the lines after them."""
+    """Return the lines before the parameters of a docstring, the entry of each parameter, and the lines after them."""
     lines = doc.splitlines()
+    # Indices of the lines of dashes under the sections' titles.
     heads = [i for i in range(1, len(lines)) if lines[i] and set(lines[i]) == {"-"} and lines[i - 1].strip()]
     start = next((i for i in heads if lines[i - 1] == "Parameters"), None)
     if start is None:
@@ -125,9 +133,10 @@ def _split_parameters(doc: str) -> tuple[list[str], dict[str, str], list[str]]:
 
 
 class PublishedSettingsMixin:
-    """A constructor that takes the settings of the paper.
+    """Mixin that adds a constructor with the settings of the paper.
 
-    A class states ``_published``, the parameters of each setting by name, and ``_published_common``, what all share.
+    A class defines ``_published``, the parameters of each setting by name, and ``_published_common``, the parameters
+    that all settings share.
     """
 
     _published: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -140,19 +149,19 @@ class PublishedSettingsMixin:
         Parameters
         ----------
         setting : str
-            One of the settings that the class's Notes list. A wrong name raises an error that lists them too.
+            One of the settings that the Notes of the class list.
         **params : dict
             Parameters that override the published ones.
 
         Returns
         -------
         estimator
-            Not fitted.
+            An estimator that is not fitted.
 
         Raises
         ------
         ValueError
-            If there is no such setting.
+            If there is no such setting; the message lists the settings.
         """
         if setting not in cls._published:
             raise ValueError(f"setting must be one of {', '.join(map(repr, cls._published))}, got {setting!r}.")
@@ -163,11 +172,11 @@ class PublishedSettingsMixin:
 
 
 class RoutedParametersMixin(ConstrainedParametersMixin):
-    """Flat skorch parameters next to a method's own: ``module__width=64``, ``optimizer__weight_decay=1e-4``.
+    """Mixin that routes parameters to parts of the net: ``module__width=64``, ``optimizer__weight_decay=1e-4``.
 
-    A class's ``__init__`` names its own parameters and passes the rest on as ``**params``; the signature that
-    scikit-learn and ``help`` see is put together here from all classes in the chain, so that a default is written once.
-    Routed parameters are attributes like any other, and exist only where they were given.
+    The ``__init__`` of a class names its own parameters and passes the others on as ``**params``. The signature for
+    scikit-learn and ``help`` is gathered from all classes in the method resolution order, so that each default is
+    written once. Routed parameters are ordinary attributes, which exist only if they were given.
     """
 
     _prefixes = ("module", "optimizer", "callbacks", "iterator_train", "compile")
@@ -179,12 +188,13 @@ class RoutedParametersMixin(ConstrainedParametersMixin):
 
     @classmethod
     def _gather_signature(cls) -> None:
-        """Put the constructor's signature together from all classes in the chain."""
+        """Set the signature of the constructor to the parameters of all classes in the method resolution order."""
         gathered: dict[str, inspect.Parameter] = {}
         for klass in cls.__mro__:
             if issubclass(klass, RoutedParametersMixin) and "__init__" in vars(klass):
                 for parameter in inspect.signature(vars(klass)["__init__"]).parameters.values():
                     gathered.setdefault(parameter.name, parameter)
+        # The catch-all parameter is shown as net_params, which tells what it takes.
         variable = [p for p in gathered.values() if p.kind is p.VAR_KEYWORD][-1:]
         named = [p for p in gathered.values() if p.kind is not p.VAR_KEYWORD]
         plain = [p for p in named if p.kind is not p.KEYWORD_ONLY]
@@ -204,12 +214,12 @@ class RoutedParametersMixin(ConstrainedParametersMixin):
         return {k: v for k, v in vars(self).items() if k not in own and not k.startswith("_") and not k.endswith("_")}
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Parameters of this estimator, routed ones included.
+        """Return the parameters of this estimator, including routed ones.
 
         Parameters
         ----------
         deep : bool, default=True
-            Also the parameters of nested estimators.
+            Whether to include the parameters of nested estimators.
 
         Returns
         -------
@@ -218,7 +228,7 @@ class RoutedParametersMixin(ConstrainedParametersMixin):
         return {**super().get_params(deep=deep), **self._routed_params()}  # type: ignore[misc]
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, routed ones included.
+        """Set parameters, including routed ones.
 
         Parameters
         ----------
@@ -231,7 +241,7 @@ class RoutedParametersMixin(ConstrainedParametersMixin):
         Raises
         ------
         ValueError
-            For a name that is neither a parameter nor routed; it suggests the closest.
+            If a name is neither a parameter nor routed; the message suggests the closest one.
         """
         routed = {k: v for k, v in params.items() if self._is_routed(k) or k == "net_params"}
         own = {k: v for k, v in params.items() if k not in routed}
@@ -255,7 +265,7 @@ class RoutedParametersMixin(ConstrainedParametersMixin):
         return f"Invalid parameter {name!r} for {type(self).__name__}{close} Valid parameters are: {valid}."
 
     def _check_routed(self) -> None:
-        """At fit: what the constructor took in silence (scikit-learn wants no error there) is looked at now."""
+        """Validate the names of routed parameters at fit time; scikit-learn forbids validation in ``__init__``."""
         for name in self._routed_params():
             if not self._is_routed(name):
                 raise TypeError(self._unknown(name))
@@ -268,7 +278,9 @@ class RoutedParametersMixin(ConstrainedParametersMixin):
 def check_number(
     name: str, value: Any, low: float, high: float = math.inf, *, closed: str = "both", integer: bool = False
 ) -> None:
-    """Raise unless ``value`` is a number in the interval.
+    """Raise ValueError unless ``value`` is a number in the interval from ``low`` to ``high``.
+
+    ``closed`` is "both", "left" or "right" and tells which ends belong to the interval.
 
     Examples
     --------
@@ -297,12 +309,12 @@ def _cosine(epoch: int, n_epochs: int) -> float:
 
 
 def _cosine_restarts(epoch: int, n_epochs: int, period: int = 10, floor: float = 0.05) -> float:
-    """Loshchilov and Hutter's SGDR, restarted every 10 epochs, from 1 down to 1/20 (ELR's shipped configuration)."""
+    """Follow SGDR (Loshchilov and Hutter) from 1 down to 1/20 every 10 epochs, as in ELR's published configuration."""
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (epoch % period) / period))
 
 
 def _one_cycle(epoch: int, n_epochs: int, peak: float = 0.25) -> float:
-    """Up in the first quarter, down in the others, each on a line (Smith and Topin's super-convergence)."""
+    """Rise linearly in the first quarter and fall linearly in the others (Smith and Topin's super-convergence)."""
     t = (epoch + 0.5) / n_epochs
     return min(t / peak, (1 - t) / (1 - peak))
 
@@ -329,7 +341,7 @@ MIN_EPOCHS, MIN_UPDATES = 50, 600
 
 
 def default_batch_size(n: int) -> int:
-    """N / 16, at least 16 and at most 128.
+    """Return n / 16 rounded down, but at least 16 and at most 128.
 
     Examples
     --------
@@ -340,7 +352,7 @@ def default_batch_size(n: int) -> int:
 
 
 def default_max_epochs(n: int, batch_size: int) -> int:
-    """At least 50 epochs and at least 600 updates.
+    """Return 50 epochs, or as many as 600 updates take if these are more.
 
     Examples
     --------
