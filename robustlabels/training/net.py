@@ -309,7 +309,7 @@ class RobustNet(NeuralNetClassifier):
         hooks : sequence of EpochHook
             Run at every epoch.
         checkpoint : mapping or None
-            What :meth:`~robustlabels.training.hooks.CheckpointFile.read` returned. Training resumes from it with the
+            What ``CheckpointFile.read`` returned. Training resumes from it with the
             same bits as if it had never stopped.
 
         Returns
@@ -433,6 +433,9 @@ def restore(net: RobustNet, state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["rng"])
     if state["device_rng"] is not None and torch.device(net.device).type == "cuda":
         torch.cuda.set_rng_state(state["device_rng"], net.device)
+
+
+# --- callbacks --------------------------------------------------------------------------------------------------------
 
 
 class AccuracyCurve(Callback):
