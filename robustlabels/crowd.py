@@ -166,7 +166,7 @@ def dawid_skene(
 ) -> tuple[Floats, int]:
     """Run Dawid and Skene's EM, which alternates between class probabilities and annotators' confusion matrices.
 
-    Every iteration increases the likelihood of the annotations times the prior that ``pseudo`` stands for.
+    Every iteration increases the likelihood of the annotations times the prior that ``pseudo`` represents.
 
     Parameters
     ----------
@@ -259,10 +259,8 @@ def expectation(votes: sparse.csr_array, prior: Floats, confusions: Floats) -> t
 
 def _read(annotations: Any, missing: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return annotations as an array (n, m), and a mask (n, m) of those that are not missing."""
-    masked = np.ma.getmaskarray(annotations) if isinstance(annotations, np.ma.MaskedArray) else None
     # np.asarray turns a NaN among the strings of a list into the string "nan", so a list becomes an array of objects.
-    array = hasattr(annotations, "dtype")
-    cells = np.asarray(annotations) if array else np.asarray(annotations, dtype=object)
+    cells = np.asarray(annotations) if hasattr(annotations, "dtype") else np.asarray(annotations, dtype=object)
     if cells.ndim != 2:
         raise ValueError(
             f"annotations must have shape (n_samples, n_annotators), got shape {cells.shape}; stack the annotators' "
@@ -270,21 +268,31 @@ def _read(annotations: Any, missing: Any) -> tuple[NDArray[Any], NDArray[np.bool
         )
     if not cells.size:
         raise ValueError(f"annotations must not be empty, got shape {cells.shape}.")
-    # In an array that does not hold objects, missing entries are NaN or NaT, which differ from themselves.
-    typed = cells.dtype != object
-    given = cells == cells if typed else ~np.frompyfunc(is_missing, 1, 1)(cells).astype(bool)
-    if masked is not None:
-        given &= ~masked
-    if missing is not None and not is_missing(missing):
-        given &= np.asarray(cells != missing, dtype=bool)
+    given = _given(cells, missing)
+    if isinstance(annotations, np.ma.MaskedArray):
+        given &= ~np.ma.getmaskarray(annotations)
     if not given.any(axis=1).all():
         none = np.flatnonzero(~given.any(axis=1))
         raise ValueError(
             f"{len(none)} of {len(given)} rows have no annotation, the first of them row {none[0]}; leave these rows "
             "out, of X too."
         )
-    if not typed:
-        # Objects that are all numbers or all strings go back to an array of numbers or strings.
+    return _simplest_dtype(cells, given), given
+
+
+def _given(cells: NDArray[Any], missing: Any) -> NDArray[np.bool_]:
+    """Return a mask of the entries that are neither None, NaN, NaT or pandas.NA nor equal to ``missing``."""
+    # In an array that does not hold objects, missing entries are NaN or NaT, which differ from themselves.
+    typed = cells.dtype != object
+    given = cells == cells if typed else ~np.frompyfunc(is_missing, 1, 1)(cells).astype(bool)
+    if missing is not None and not is_missing(missing):
+        given &= np.asarray(cells != missing, dtype=bool)
+    return given
+
+
+def _simplest_dtype(cells: NDArray[Any], given: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return the array as numbers, strings or int64 if all entries that are not missing allow it."""
+    if cells.dtype == object:
         labels = cells[given].tolist()
         plain = np.asarray(labels)
         if plain.dtype.kind in "biuf" or all(isinstance(cell, str) for cell in labels):
@@ -292,4 +300,4 @@ def _read(annotations: Any, missing: Any) -> tuple[NDArray[Any], NDArray[np.bool
             cells[given] = plain
     if cells.dtype.kind == "f" and np.isfinite(cells[given]).all() and (cells[given] == np.rint(cells[given])).all():
         cells = np.where(given, cells, 0).astype(np.int64)
-    return cells, given
+    return cells

@@ -547,7 +547,7 @@ def _check_labels(y: ArrayLike) -> NDArray[Any]:
         )
     if not len(labels):
         raise ValueError("y is empty; it must have labels of two or more classes.")
-    # np.asarray turns a NaN among the strings of a list into the string "nan", so look at the objects themselves.
+    # np.asarray turns a NaN among the strings of a list into the string "nan", so the objects themselves are checked.
     cells = labels if hasattr(y, "dtype") else np.asarray(y, dtype=object)
     if cells.dtype.kind in "fmMO":
         missing = np.array([is_missing(cell) for cell in cells])

@@ -90,12 +90,12 @@ def test_state_dict_carries_the_memory(name):
 
 
 def test_a_wrapper_is_what_it_wraps():
-    class Plug(ObjectiveWrapper):
+    class Wrapper(ObjectiveWrapper):
         def forward(self, model, batch):
             return self.inner(model, batch)
 
     plain, model = make("elr+")
-    wrapped = Plug(make("elr+")[0])
+    wrapped = Wrapper(make("elr+")[0])
     assert wrapped.n_passes == 2
     index = torch.arange(8)
     batch = Batch(torch.randn(8, 5), F.one_hot(index % 3, 3).float(), index, torch.ones(8), 1)

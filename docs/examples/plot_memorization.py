@@ -1,10 +1,10 @@
 """
-Memorization, and what ELR does about it
-========================================
+Memorization, and how ELR prevents it
+=====================================
 
-A network learns the right labels first and the wrong ones later. We watch that happen epoch by epoch: the same network,
-batches and schedule, once with plain cross-entropy and once with early-learning regularization, on images of digits
-of which 40 % of the training labels are wrong.
+A network learns the right labels first and the wrong ones later. This example shows it epoch by epoch on images of
+digits, of which 40 % of the training labels are wrong. The same network is trained with the same batches and schedule
+twice: with plain cross-entropy, and with early-learning regularization (ELR).
 """
 
 import matplotlib.pyplot as plt
@@ -19,12 +19,12 @@ from robustlabels.noise import SymmetricNoise
 # %%
 # What to measure, and when
 # -------------------------
-# skorch's callbacks work as they always do. This one looks at the network after every epoch and writes two numbers into
-# the history: its accuracy on new images with right labels, and the share of the wrong training labels that it repeats.
+# skorch's callbacks work as usual. This one records two numbers in the history after every epoch: the accuracy of the
+# network on new images with right labels, and the share of the wrong training labels that it predicts.
 
 
 class Watch(Callback):
-    """Accuracy of the network on named rows, into the history, after every epoch."""
+    """Record the accuracy of the network on named rows in the history after every epoch."""
 
     def __init__(self, **rows):
         self.rows = rows
@@ -37,8 +37,8 @@ class Watch(Callback):
 # %%
 # Three seeds, two losses
 # -----------------------
-# A seed fixes the split, the flips and the network. Nothing else differs between the two classifiers: both run with the
-# package's defaults.
+# A seed fixes the split, the flips and the network. The two classifiers differ in their loss only, and both use the
+# default parameters.
 
 X, y = load_digits(return_X_y=True)
 X = X.astype(np.float32)
@@ -63,9 +63,9 @@ for name, runs in curves.items():
 # %%
 # The figure
 # ----------
-# Lines are means over the seeds, bands reach from the lowest to the highest. Cross-entropy is at its best after a few
-# epochs and gets worse as it fits the wrong labels; without clean labels nobody can tell when to stop it. ELR goes on
-# learning from the right labels and repeats few of the wrong ones, so its last epoch is a safe one to stop at.
+# Lines are means over the seeds, and bands extend from the lowest to the highest value. Cross-entropy is best after a
+# few epochs and gets worse as it fits the wrong labels. Without clean labels, there is no way to tell when to stop. ELR
+# continues to learn from the right labels and repeats few of the wrong ones, so stopping at its last epoch is safe.
 
 colors = {"cross-entropy": "#d55e00", "ELR": "#0072b2"}  # told apart by color-blind readers too
 styles = {"cross-entropy": "--", "ELR": "-"}
@@ -100,9 +100,9 @@ for number, (axis, panel) in enumerate(zip(axes, panels, strict=True)):
 plt.show()
 
 # %%
-# The same fit names the wrong labels
+# The same fit finds the wrong labels
 # -----------------------------------
-# Nothing else has to be run: every fitted classifier has a noise score and a verdict for each training row. Here the
-# flips are known, so we can count how many of the last seed's were found.
+# Every fitted classifier has a noise score and a flag for each training row, without any further training. Here the
+# flips are known, so we can count how many of those of the last seed were found.
 
 print(detection_report(clf.noise_scores_, wrong, noise_mask=clf.noise_mask_))

@@ -2,8 +2,8 @@
 Three kinds of label noise
 ==========================
 
-A third of the labels is wrong in each of the three panels, and that is all they have in common. Which wrong label a row
-gets, and what that depends on, decides how hard the noise is to see.
+In each of three panels, a third of the labels is wrong. They differ in which wrong label a row gets and in what that
+depends on, and both decide how hard the noise is to detect.
 """
 
 import matplotlib.pyplot as plt
@@ -16,8 +16,9 @@ from robustlabels.noise import InstanceDependentNoise, PairNoise, SymmetricNoise
 # %%
 # The same rows, three simulators
 # -------------------------------
-# *Symmetric*: any other class, with the same probability. *Pair*: always the next class. *Instance-dependent*: how
-# probable each of the other classes is depends on the features of the row; each row also draws a flip rate of its own.
+# With *symmetric* noise, a wrong label is any other class with the same probability. With *pair* noise, it is always
+# the next class. With *instance-dependent* noise, the probability of each class depends on the features of the row, and
+# each row draws its own flip rate.
 
 X, y = make_blobs(1200, centers=[[0, 0], [6, 0], [3, 5]], cluster_std=1.1, random_state=0)
 simulators = {
@@ -27,12 +28,13 @@ simulators = {
 }
 
 # %%
-# How much does a place say? For each wrong label we look at the nearest other wrong label of the same class: how often
-# is it the same one? Half of the time is chance, where two labels are possible.
+# How much does the position of a row tell about its wrong label? For each wrong label, we take the nearest other wrong
+# label of the same true class. How often are the two labels equal? Two wrong labels are possible, so by chance they are
+# equal half of the time, and always with pair noise.
 
 
 def same_as_nearest(given, wrong):
-    """Share of wrong labels whose nearest wrong row, of the same true class, has the same label."""
+    """Return the share of wrong labels whose nearest wrong row of the same true class has the same label."""
     same = []
     for k in range(3):
         rows = np.flatnonzero(wrong & (y == k))
@@ -52,16 +54,16 @@ for name, simulator in simulators.items():
 # %%
 # The figure
 # ----------
-# Above, the transition matrices as counted. Below, the rows: pale where the label is right, in the color and shape of
-# the label they were given where it is wrong. Symmetric flips are mixed all over a class, pair flips are all alike, and
-# instance-dependent ones change from one side of a class to the other. The last two look like a second kind of the
-# wrong class, which a network learns as readily as the first.
+# The upper panels show the transition matrices as counted. The lower panels show the rows: pale if the label is right,
+# and in the color and shape of the given label if it is wrong. Symmetric flips are mixed all over a class, pair flips
+# are all the same, and instance-dependent flips change from one side of a class to the other. The last two look like
+# another group of the wrong class, which a network learns as easily as the class itself.
 
 colors, marks = ("#0072b2", "#d55e00", "#009e73"), ("o", "s", "^")
 
 fig, axes = plt.subplots(2, 3, figsize=(11, 7.4), height_ratios=[1, 1.4], layout="constrained")
 fig.suptitle(
-    "One third wrong, three ways: spread evenly, all to one class, or by the place", fontsize=14, fontweight="bold"
+    "One third wrong in three ways: spread evenly, all to one class, or by position", fontsize=14, fontweight="bold"
 )
 fig.get_layout_engine().set(hspace=0.05)
 for (top, bottom), (name, (given, wrong, matrix, same)) in zip(axes.T, results.items(), strict=True):
@@ -76,11 +78,11 @@ for (top, bottom), (name, (given, wrong, matrix, same)) in zip(axes.T, results.i
     for k, (color, mark) in enumerate(zip(colors, marks, strict=True)):
         bottom.scatter(*X[wrong & (given == k)].T, s=18, color=color, marker=mark, linewidths=0, label=f"label {k}")
     bottom.set(xticks=[], yticks=[])
-    bottom.set_title(f"nearest wrong label the same: {same:.0%}", loc="left", fontsize=11)
+    bottom.set_title(f"nearest wrong label is the same: {same:.0%}", loc="left", fontsize=11)
     bottom.set_aspect("equal")
     bottom.spines[:].set_color("#cccccc")
-    for k, place in enumerate(([-3.4, 2.6], [9.4, 2.6], [5.8, 7.4])):
-        bottom.annotate(f"class {k}", place, ha=("left", "right", "left")[k], va="center", fontsize=10)
+    for k, position in enumerate(([-3.4, 2.6], [9.4, 2.6], [5.8, 7.4])):
+        bottom.annotate(f"class {k}", position, ha=("left", "right", "left")[k], va="center", fontsize=10)
 marked = axes[1, 0].get_legend_handles_labels()
 fig.legend(*marked, loc="outside lower center", ncols=3, frameon=False, title="wrong rows, by their label")
 plt.show()

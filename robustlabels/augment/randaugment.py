@@ -83,7 +83,7 @@ class RandAugment:
     def _draw(self, b: int, generator: Generator | None) -> tuple[Tensor, Tensor]:
         """Return the operation of each of b images and its level, both (n_ops, b).
 
-        A negative level stands for the opposite direction. Operations without a direction ignore the sign.
+        A negative level means the opposite direction. Operations without a direction ignore the sign.
         """
         device = torch.device("cpu") if generator is None else generator.device
         u = torch.rand(4, self.n_ops, b, generator=generator, device=device).cpu()

@@ -82,13 +82,7 @@ def load_image_folder(
     size, mode, root = check_size(size), check_mode(mode), Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder.")
-    class_folders = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
-    if len(class_folders) < 2:
-        names = f"only {class_folders[0].name!r}" if class_folders else "none"
-        raise ValueError(
-            f"{root} must have a subfolder of images for each of two or more classes, it has {names}. Move the images "
-            "of each class into a subfolder with the name of the class."
-        )
+    class_folders = _class_folders(root)
     endings = tuple(ending.lower() for ending in extensions)
     found = [_image_files(class_folder, endings, size, mode, skip_corrupt) for class_folder in class_folders]
     for key, reason in (("other", f"whose names do not end in {', '.join(endings)}"), ("corrupt", "that are corrupt")):
@@ -98,6 +92,18 @@ def load_image_folder(
     paths = [path for files in found for path in files["images"]]
     counts = [len(files["images"]) for files in found]
     return ImagePaths(paths, size=size, mode=mode), np.repeat([child.name for child in class_folders], counts)
+
+
+def _class_folders(root: Path) -> list[Path]:
+    """Return the subfolders, sorted by name; raise unless there are two or more."""
+    class_folders = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
+    if len(class_folders) < 2:
+        names = f"only {class_folders[0].name!r}" if class_folders else "none"
+        raise ValueError(
+            f"{root} must have a subfolder of images for each of two or more classes, it has {names}. Move the images "
+            "of each class into a subfolder with the name of the class."
+        )
+    return class_folders
 
 
 def _image_files(

@@ -66,7 +66,7 @@ def decode_images(residuals: NDArray[np.uint8]) -> NDArray[np.uint8]:
     # A pixel needs its decoded neighbors, so only images can be processed at once. 2048 of them fit into the cache.
     for start in range(0, n_images, 2048):
         block = np.ascontiguousarray(residuals[:, start : start + 2048].transpose(2, 3, 0, 1))  # (h, w, planes, b)
-        # The border of zeros on the left and above stands for the neighbors outside the image.
+        # The border of zeros on the left and above represents the neighbors outside the image.
         pixels = np.zeros((height + 1, width + 1, *block.shape[2:]), np.int16)
         for row in range(height):
             for column in range(width):

@@ -244,7 +244,7 @@ def read_weights(
             )
         assert_all_finite(weight, input_name="sample_weight")
         if weight.min() < 0:
-            # scikit-learn's checks look for the first words of this message and of the next one.
+            # This message and the next one begin like scikit-learn's own.
             raise ValueError(
                 f"Negative values in data passed to `sample_weight`: the smallest is {weight.min():g}. Weights must be "
                 "0 or more; a weight of 0 leaves a row out."

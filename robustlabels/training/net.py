@@ -435,6 +435,9 @@ def restore(net: RobustNet, state: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state(state["device_rng"], net.device)
 
 
+# --- callbacks --------------------------------------------------------------------------------------------------------
+
+
 class AccuracyCurve(Callback):
     """Callback that records the accuracy on given rows after every epoch as ``test_acc`` in the history.
 
