@@ -17,7 +17,16 @@ from robustlabels.maths.functional import (
 )
 from robustlabels.modules import Twin
 from robustlabels.training.base import BaseNoisyLabelClassifier, RowLossClassifier
-from robustlabels.training.objective import Augment, Batch, CrossEntropy, Model, Objective, innermost, weighted_mean
+from robustlabels.training.objective import (
+    Augment,
+    Batch,
+    CrossEntropy,
+    HostStateMixin,
+    Model,
+    Objective,
+    innermost,
+    weighted_mean,
+)
 from robustlabels.training.parameters import Interval
 from robustlabels.training.rows import Rows
 
@@ -223,7 +232,7 @@ def remember_rate(epoch: int, noise_rate: float, start: int, length: int, expone
     return 1 - noise_rate * min(max(epoch - start, 0) ** exponent / max(length, 1), 1.0)
 
 
-class CoTeaching(Objective):
+class CoTeaching(HostStateMixin, Objective):
     """Two networks on one batch, each trained on the rows that look easiest to the *other*, and on a plug's views of
     these rows.
 
@@ -236,6 +245,8 @@ class CoTeaching(Objective):
     exponent : float
     augment : callable or None
     """
+
+    host_state = ("noise_rate",)
 
     pools_views = True
 
@@ -277,14 +288,6 @@ class CoTeaching(Objective):
             return loss[rows].mean()
         views, targets = (torch.cat([part[rows] for part in parts]) for parts in zip(*more, strict=True))
         return torch.cat([loss[rows], soft_cross_entropy(model(views, member=member), targets)]).mean()
-
-    def get_extra_state(self) -> list[float] | None:
-        """The estimated noise rate."""
-        return None if self.noise_rate is None else [self.noise_rate]
-
-    def set_extra_state(self, state: list[float] | None) -> None:
-        """The estimated noise rate."""
-        self.noise_rate = None if state is None else state[0]
 
 
 class CoTeachingClassifier(BaseNoisyLabelClassifier):

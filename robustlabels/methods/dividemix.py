@@ -29,7 +29,7 @@ from robustlabels import augment as augmentation
 from robustlabels.maths.functional import clean_probability, draw_mixup, mixup, soft_cross_entropy, unit_scaled
 from robustlabels.modules import Twin, evaluating
 from robustlabels.training.base import BaseNoisyLabelClassifier, Wrap, identity
-from robustlabels.training.objective import Augment, Batch, Model, Objective, innermost
+from robustlabels.training.objective import Augment, Batch, HostStateMixin, Model, Objective, innermost
 from robustlabels.training.parameters import Interval, PublishedSettingsMixin, StrOptions, settings_of
 from robustlabels.training.rows import Rows, batch_sizes
 
@@ -182,7 +182,7 @@ class DivideMixSettings:
     n_average: int = 1
 
 
-class DivideMixObjective(Objective):
+class DivideMixObjective(HostStateMixin, Objective):
     """Warm-up, then co-divide, co-refine, co-guess and MixMatch; ``batch.pass_number`` is the network in training.
 
     Parameters
@@ -196,6 +196,8 @@ class DivideMixObjective(Objective):
     augment : callable or None, default=None
         Makes each of the two views.
     """
+
+    host_state = ("n_scored",)
 
     n_passes = 2
     pools_views = True
@@ -336,14 +338,6 @@ class DivideMixObjective(Objective):
     def quality(self, index: Tensor, *, member: int | None = None) -> Tensor:
         """Probability that labels are right: the peer's for network ``member``, else the mean of both."""
         return self.clean_proba[:, index].mean(0) if member is None else self.clean_proba[1 - member, index]
-
-    def get_extra_state(self) -> list[int]:
-        """How many epochs' losses were seen."""
-        return [self.n_scored]
-
-    def set_extra_state(self, state: list[int]) -> None:
-        """How many epochs' losses were seen."""
-        (self.n_scored,) = state
 
 
 def _shuffled(index: Tensor, size: int) -> tuple[Tensor, ...]:

@@ -32,7 +32,15 @@ from torch import Tensor, nn
 from robustlabels.maths.functional import draw_mixup, mixup, sigmoid_rampup, soft_cross_entropy, update_average
 from robustlabels.modules import Twin
 from robustlabels.training.base import RowLossClassifier, Wrap, identity
-from robustlabels.training.objective import Augment, Batch, Model, Objective, at_precision_of, weighted_mean
+from robustlabels.training.objective import (
+    Augment,
+    Batch,
+    HostStateMixin,
+    Model,
+    Objective,
+    at_precision_of,
+    weighted_mean,
+)
 from robustlabels.training.parameters import Interval, PublishedSettingsMixin, StrOptions, settings_of
 from robustlabels.training.rows import Rows
 
@@ -431,7 +439,7 @@ class ELRPlusSettings:
     label_refinement: bool = False
 
 
-class ELRPlusObjective(Objective):
+class ELRPlusObjective(HostStateMixin, Objective):
     """ELR with two students, each regularized by the weight-averaged teacher of the other, and mixup.
 
     In an epoch student 1 sees all rows, then student 2, each in an order of its own. Student k's targets come from the
@@ -448,6 +456,8 @@ class ELRPlusObjective(Objective):
         None takes the defaults.
     augment : callable or None, default=None
     """
+
+    host_state = ("steps",)
 
     corrects_labels = True
     n_passes = 2
@@ -509,14 +519,6 @@ class ELRPlusObjective(Objective):
     def posterior(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """The mean of both memories, normalized."""
         return _normalized((self.memory(0).read(index) + self.memory(1).read(index)) / 2)
-
-    def get_extra_state(self) -> list[int]:
-        """The step counters."""
-        return list(self.steps)
-
-    def set_extra_state(self, state: list[int]) -> None:
-        """The step counters."""
-        self.steps = list(state)
 
 
 class ELRPlusClassifier(ELRClassifier):

@@ -43,7 +43,7 @@ from robustlabels.maths.functional import (
 from robustlabels.modules import features_and_logits, find_head
 from robustlabels.training.base import BaseNoisyLabelClassifier, Wrap, identity
 from robustlabels.training.net import RobustNet, unwrap
-from robustlabels.training.objective import Augment, Batch, Model, Objective
+from robustlabels.training.objective import Augment, Batch, HostStateMixin, Model, Objective
 from robustlabels.training.parameters import Interval, PublishedSettingsMixin, StrOptions, settings_of
 from robustlabels.training.rows import Rows
 
@@ -250,7 +250,7 @@ def balanced_flags(first: Tensor, second: Tensor, y: Tensor, balance: str | None
 # --- the memory -------------------------------------------------------------------------------------------------------
 
 
-class MemoryBank(nn.Module):
+class MemoryBank(HostStateMixin, nn.Module):
     """Embeddings of past batches and their labels, first in first out.
 
     A push that would run over the end goes into the last slots, and the next one starts at 0, as in the authors' code:
@@ -260,6 +260,8 @@ class MemoryBank(nn.Module):
     ----------
     size, dim : int
     """
+
+    host_state = ("pointer", "filled")
 
     z: Tensor
     y: Tensor
@@ -280,14 +282,6 @@ class MemoryBank(nn.Module):
         self.filled = max(self.filled, start + q)
         self.pointer = 0 if self.pointer + q > size else start + q
         return start
-
-    def get_extra_state(self) -> list[int]:
-        """Write position and fill."""
-        return [self.pointer, self.filled]
-
-    def set_extra_state(self, state: list[int]) -> None:
-        """Write position and fill."""
-        self.pointer, self.filled = state
 
 
 @dataclass(frozen=True)
@@ -342,7 +336,7 @@ class MOITSettings:
     ssl_targets: str = "paper"
 
 
-class MOITObjective(Objective):
+class MOITObjective(HostStateMixin, Objective):
     """Contrastive loss on batch and bank plus classification of the same mixed views, in the order of the code.
 
     Parameters
@@ -356,6 +350,8 @@ class MOITObjective(Objective):
     augment : callable or None, default=None
         Makes each of the two views.
     """
+
+    host_state = ("epoch",)
 
     corrects_labels = True
 
@@ -482,14 +478,6 @@ class MOITObjective(Objective):
         votes = self.votes[index].float()
         total = votes.sum(1, keepdim=True)
         return votes / total.clamp_min(1), total[:, 0] > 0
-
-    def get_extra_state(self) -> int:
-        """The epoch."""
-        return self.epoch
-
-    def set_extra_state(self, state: int) -> None:
-        """The epoch."""
-        self.epoch = state
 
 
 class FinetuneObjective(Objective):

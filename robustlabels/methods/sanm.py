@@ -42,7 +42,7 @@ from robustlabels.modules import Call, Standardize, evaluating, find_feature_map
 from robustlabels.training import inputs
 from robustlabels.training.base import BaseNoisyLabelClassifier
 from robustlabels.training.meta import BaseMetaClassifier, fit_parameters, routing
-from robustlabels.training.objective import Batch, Model, Objective, ObjectiveWrapper, innermost
+from robustlabels.training.objective import Batch, HostStateMixin, Model, Objective, ObjectiveWrapper, innermost
 from robustlabels.training.parameters import (
     Interval,
     Options,
@@ -116,7 +116,7 @@ class MaskSettings:
         return {name: value for name, value in vars(self).items() if name not in others}
 
 
-class MaskedObjective(ObjectiveWrapper):
+class MaskedObjective(HostStateMixin, ObjectiveWrapper):
     """A wrapper that applies another objective to masked views and modulated targets as well.
 
     An objective with ``pools_views`` asks for the views itself and pools them with its own. Any other objective is
@@ -155,6 +155,8 @@ class MaskedObjective(ObjectiveWrapper):
     >>> loss.requires_grad, logits.shape
     (True, torch.Size([8, 2]))
     """
+
+    host_state = ("n_scored",)
 
     label_quality: Tensor
     losses: Tensor
@@ -387,14 +389,6 @@ class MaskedObjective(ObjectiveWrapper):
         if member is None or self.n_members == 1:
             return self.label_quality[:, index].mean(0)
         return self.label_quality[1 - member, index]
-
-    def get_extra_state(self) -> list[int]:
-        """Number of epochs whose losses were recorded."""
-        return [self.n_scored]
-
-    def set_extra_state(self, state: list[int]) -> None:
-        """Number of epochs whose losses were recorded."""
-        (self.n_scored,) = state
 
 
 def _logits(model: Model, x: Tensor, member: int | None = None) -> Tensor:
