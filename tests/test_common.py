@@ -123,19 +123,34 @@ def test_module_instance_is_copied(estimator, blobs):
     np.testing.assert_array_equal(clone(clf).fit(X, y).predict_proba(X), clf.predict_proba(X))
 
 
-@with_the_meta
-def test_pickle_opens_in_a_new_process(estimator, blobs, tmp_path):
+@pytest.fixture(scope="session")
+def reopened(blobs, tmp_path_factory):
+    """Predictions of every fitted classifier, here and by one new process that opens all pickles: a start costs
+    seconds.
+    """
+    folder = tmp_path_factory.mktemp("pickles")
     X, y = blobs
-    clf = small(estimator).fit(X, y)
-    (tmp_path / "clf.pkl").write_bytes(pickle.dumps(clf))
-    np.save(tmp_path / "X.npy", X)
+    np.save(folder / "X.npy", X)
+    here = {}
+    for number, estimator in enumerate([*CLASSIFIERS, *META_CLASSIFIERS]):
+        clf = small(estimator, max_epochs=2).fit(X, y)
+        (folder / f"{number}.pkl").write_bytes(pickle.dumps(clf))
+        here[type(estimator).__name__] = clf.predict_proba(X), folder / f"{number}.npy"
     script = (
-        "import pickle, numpy as np\n"
-        f"clf = pickle.load(open({str(tmp_path / 'clf.pkl')!r}, 'rb'))\n"
-        f"np.save({str(tmp_path / 'proba.npy')!r}, clf.predict_proba(np.load({str(tmp_path / 'X.npy')!r})))\n"
+        "import pathlib, pickle, numpy as np\n"
+        f"folder = pathlib.Path({str(folder)!r})\n"
+        "X = np.load(folder / 'X.npy')\n"
+        "for path in folder.glob('*.pkl'):\n"
+        "    np.save(path.with_suffix('.npy'), pickle.loads(path.read_bytes()).predict_proba(X))\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    np.testing.assert_array_equal(np.load(tmp_path / "proba.npy"), clf.predict_proba(X))
+    return here
+
+
+@with_the_meta
+def test_pickle_opens_in_a_new_process(estimator, reopened):
+    proba, path = reopened[type(estimator).__name__]
+    np.testing.assert_array_equal(np.load(path), proba)
 
 
 @with_the_meta
