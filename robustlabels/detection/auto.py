@@ -249,11 +249,9 @@ class AutoNoiseDetector(NoiseDetector):
         device: str = "auto",
         random_state: Any = None,
         threshold: str | float = "noise_rate",
-        noise_rate: float | None = None,
-        quantile: float | None = None,
-        alpha: float = 0.1,
+        **params: Any,
     ) -> None:
-        super().__init__(threshold=threshold, noise_rate=noise_rate, quantile=quantile, alpha=alpha)
+        super().__init__(threshold=threshold, **params)
         self.estimator = estimator
         self.n_neighbors = n_neighbors
         self.prior_exponent = prior_exponent

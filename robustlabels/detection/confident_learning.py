@@ -118,11 +118,9 @@ class ConfidentLearningNoiseDetector(NoiseDetector):
         n_jobs: int | None = None,
         random_state: Any = None,
         threshold: str | float = "noise_rate",
-        noise_rate: float | None = None,
-        quantile: float | None = None,
-        alpha: float = 0.1,
+        **params: Any,
     ) -> None:
-        super().__init__(threshold=threshold, noise_rate=noise_rate, quantile=quantile, alpha=alpha)
+        super().__init__(threshold=threshold, **params)
         self.estimator = estimator
         self.cv = cv
         self.quality = quality

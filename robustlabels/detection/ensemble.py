@@ -79,11 +79,9 @@ class EnsembleNoiseDetector(NoiseDetector):
         combine: str = "posterior",
         random_state: Any = None,
         threshold: str | float = "noise_rate",
-        noise_rate: float | None = None,
-        quantile: float | None = None,
-        alpha: float = 0.1,
+        **params: Any,
     ) -> None:
-        super().__init__(threshold=threshold, noise_rate=noise_rate, quantile=quantile, alpha=alpha)
+        super().__init__(threshold=threshold, **params)
         self.detectors = detectors
         self.combine = combine
         self.random_state = random_state

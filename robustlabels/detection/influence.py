@@ -110,12 +110,9 @@ class InfluenceNoiseDetector(NoiseDetector):
         max_reference: int = 2000,
         rank_by: str = "auto",
         random_state: Any = None,
-        threshold: str | float = "auto",
-        noise_rate: float | None = None,
-        quantile: float | None = None,
-        alpha: float = 0.1,
+        **params: Any,
     ) -> None:
-        super().__init__(threshold=threshold, noise_rate=noise_rate, quantile=quantile, alpha=alpha)
+        super().__init__(**params)
         self.estimator = estimator
         self.damping = damping
         self.backend = backend

@@ -144,11 +144,9 @@ class KNNNoiseDetector(NoiseDetector):
         backend: str = "exact",
         device: str = "auto",
         threshold: str | float = "noise_rate",
-        noise_rate: float | None = None,
-        quantile: float | None = None,
-        alpha: float = 0.1,
+        **params: Any,
     ) -> None:
-        super().__init__(threshold=threshold, noise_rate=noise_rate, quantile=quantile, alpha=alpha)
+        super().__init__(threshold=threshold, **params)
         self.n_neighbors = n_neighbors
         self.n_passes = n_passes
         self.backend = backend

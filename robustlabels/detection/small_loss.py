@@ -109,12 +109,9 @@ class SmallLossNoiseDetector(NoiseDetector):
         statistic: str = "loss",
         mixture: str = "gaussian",
         random_state: Any = None,
-        threshold: str | float = "auto",
-        noise_rate: float | None = None,
-        quantile: float | None = None,
-        alpha: float = 0.1,
+        **params: Any,
     ) -> None:
-        super().__init__(threshold=threshold, noise_rate=noise_rate, quantile=quantile, alpha=alpha)
+        super().__init__(**params)
         self.estimator = estimator
         self.statistic = statistic
         self.mixture = mixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from robustlabels.maths.functional import (
     symmetric_cross_entropy,
 )
 from robustlabels.modules import Twin
-from robustlabels.training.base import BaseNoisyLabelClassifier, RowLossClassifier
+from robustlabels.training.base import RowLossClassifier, RowSelectionClassifier
 from robustlabels.training.objective import (
     Augment,
     Batch,
@@ -290,7 +290,7 @@ class CoTeaching(HostStateMixin, Objective):
         return torch.cat([loss[rows], soft_cross_entropy(model(views, member=member), targets)]).mean()
 
 
-class CoTeachingClassifier(BaseNoisyLabelClassifier):
+class CoTeachingClassifier(RowSelectionClassifier):
     """Co-teaching: two networks that select each other's rows of small loss.
 
     Each network is trained on the rows that the other one finds easy. The share of rows that are left out grows to the
@@ -363,23 +363,6 @@ class CoTeachingClassifier(BaseNoisyLabelClassifier):
         self.warmup = warmup
         self.forget_rampup = forget_rampup
         self.exponent = exponent
-
-    def fit(self, X: Any, y: Any) -> Self:
-        """Train on labels that may be wrong, and score every row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            Table, images (n, c, h, w) or (n, h, w, c), memory map, torch tensor, list of image paths, lazy view.
-        y : array-like of shape (n_samples,)
-            Labels of any type scikit-learn takes.
-
-        Returns
-        -------
-        self
-            The fitted estimator.
-        """
-        return self._fit(X, y)
 
     def _make_module(self, rows: Rows) -> nn.Module:
         return Twin(super()._make_module(rows), super()._make_module(rows))

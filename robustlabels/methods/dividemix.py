@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from robustlabels import augment as augmentation
 from robustlabels.maths.functional import clean_probability, draw_mixup, mixup, soft_cross_entropy, unit_scaled
 from robustlabels.modules import Twin, evaluating
-from robustlabels.training.base import BaseNoisyLabelClassifier, Wrap, identity
+from robustlabels.training.base import RowSelectionClassifier, Wrap, identity
 from robustlabels.training.objective import Augment, Batch, HostStateMixin, Model, Objective, innermost
 from robustlabels.training.parameters import Interval, PublishedSettingsMixin, StrOptions, settings_of
 from robustlabels.training.rows import Rows, batch_sizes
@@ -359,7 +359,7 @@ def _paired(labeled: Iterable[Tensor], unlabeled: Tensor, size: int) -> Iterator
 # --- the estimator ----------------------------------------------------------------------------------------------------
 
 
-class DivideMixClassifier(PublishedSettingsMixin, BaseNoisyLabelClassifier):
+class DivideMixClassifier(PublishedSettingsMixin, RowSelectionClassifier):
     """DivideMix: two networks decide for each other which labels to trust.
 
     The rows whose labels they do not trust become unlabeled, and both kinds of rows are trained on in the manner of
@@ -502,23 +502,6 @@ class DivideMixClassifier(PublishedSettingsMixin, BaseNoisyLabelClassifier):
         self.confidence_penalty = confidence_penalty
         self.n_average = n_average
         self.prior = prior
-
-    def fit(self, X: Any, y: Any) -> Self:
-        """Train on labels that may be wrong, and score every row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            Table, images (n, c, h, w) or (n, h, w, c), memory map, torch tensor, list of image paths, lazy view.
-        y : array-like of shape (n_samples,)
-            Labels of any type scikit-learn takes.
-
-        Returns
-        -------
-        self
-            The fitted estimator.
-        """
-        return self._fit(X, y)
 
     # --- stages
 

@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ from robustlabels.maths.functional import (
     two_pass_votes,
 )
 from robustlabels.modules import features_and_logits, find_head
-from robustlabels.training.base import BaseNoisyLabelClassifier, Wrap, identity
+from robustlabels.training.base import RowSelectionClassifier, Wrap, identity
 from robustlabels.training.net import RobustNet, unwrap
 from robustlabels.training.objective import Augment, Batch, HostStateMixin, Model, Objective
 from robustlabels.training.parameters import Interval, PublishedSettingsMixin, StrOptions, settings_of
@@ -530,7 +530,7 @@ class FinetuneObjective(Objective):
 # --- the estimators ---------------------------------------------------------------------------------------------------
 
 
-class MOITClassifier(PublishedSettingsMixin, BaseNoisyLabelClassifier):
+class MOITClassifier(PublishedSettingsMixin, RowSelectionClassifier):
     """Multi-objective interpolation training: contrastive learning, k-NN noise detection, label correction.
 
     Two heads share an encoder: a contrastive one and a classifier. In the contrastive space the neighbors of a row vote
@@ -708,23 +708,6 @@ class MOITClassifier(PublishedSettingsMixin, BaseNoisyLabelClassifier):
         self.finetune_epochs = finetune_epochs
         self.finetune_lr = finetune_lr
         self.finetune_bootstrap = finetune_bootstrap
-
-    def fit(self, X: Any, y: Any) -> Self:
-        """Train on labels that may be wrong, and score every row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            Table, images (n, c, h, w) or (n, h, w, c), memory map, torch tensor, list of image paths, lazy view.
-        y : array-like of shape (n_samples,)
-            Labels of any type scikit-learn takes.
-
-        Returns
-        -------
-        self
-            The fitted estimator.
-        """
-        return self._fit(X, y)
 
     # --- sizes
 

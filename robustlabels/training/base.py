@@ -636,6 +636,27 @@ class BaseNoisyLabelClassifier(
         return tags
 
 
+class RowSelectionClassifier(BaseNoisyLabelClassifier):
+    """Base class of the classifiers that select rows by count or vote, and therefore take no sample weights."""
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Train on labels that may be wrong, and score every row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Table, images (n, c, h, w) or (n, h, w, c), memory map, torch tensor, list of image paths, lazy view.
+        y : array-like of shape (n_samples,)
+            Labels of any type scikit-learn takes.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+        """
+        return self._fit(X, y)
+
+
 class RowLossClassifier(BaseNoisyLabelClassifier):
     """Base of the classifiers whose loss is a weighted mean over rows.
 

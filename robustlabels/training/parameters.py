@@ -41,11 +41,31 @@ class ConstrainedParametersMixin:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls._gather_signature()  # first, since the docstring follows the order of the signature
         inherited: dict[str, list[Any]] = {}
         for klass in reversed(cls.__mro__[1:]):
             inherited |= vars(klass).get("_parameter_constraints", {})
         cls._parameter_constraints = {**inherited, **vars(cls).get("_parameter_constraints", {})}
         cls.__doc__ = complete_docstring(cls)
+
+    @classmethod
+    def _gather_signature(cls) -> None:
+        """Put the constructor's signature together from all classes in the chain."""
+        gathered: dict[str, inspect.Parameter] = {}
+        own: Mapping[str, inspect.Parameter] = {}
+        for klass in cls.__mro__:
+            if issubclass(klass, ConstrainedParametersMixin) and "__init__" in vars(klass):
+                own = inspect.signature(vars(klass)["__init__"]).parameters
+                for parameter in own.values():
+                    gathered.setdefault(parameter.name, parameter)
+        # A last ``**params`` that no base class resolves takes skorch's parameters; any other one is resolved by now.
+        variable = [p for p in own.values() if p.kind is p.VAR_KEYWORD]
+        named = [p for p in gathered.values() if p.kind is not p.VAR_KEYWORD]
+        plain = [p for p in named if p.kind is not p.KEYWORD_ONLY]
+        keyword_only = [p for p in named if p.kind is p.KEYWORD_ONLY]
+        signature = inspect.Signature([*plain, *keyword_only, *[p.replace(name="net_params") for p in variable]])
+        cls.__init__.__signature__ = signature  # type: ignore[attr-defined]
 
     def _check_parameters(self) -> None:
         """Raise for values out of limits; a class extends it by what involves several parameters."""
@@ -118,6 +138,7 @@ def complete_docstring(cls: Any) -> str | None:
             entries.append(known[name])
     if not entries:
         return doc
+    before += [""] if before[-1:] != [""] else []
     return "\n".join([*before, "Parameters", "----------", *entries, *([""] if after else []), *after]).rstrip() + "\n"
 
 
@@ -214,26 +235,6 @@ class RoutedParametersMixin(ConstrainedParametersMixin):
     """
 
     _prefixes = ("module", "optimizer", "callbacks", "iterator_train", "compile")
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        if "__init__" in vars(cls):
-            cls._gather_signature()
-        super().__init_subclass__(**kwargs)  # completes the docstring, in the order of the signature
-
-    @classmethod
-    def _gather_signature(cls) -> None:
-        """Put the constructor's signature together from all classes in the chain."""
-        gathered: dict[str, inspect.Parameter] = {}
-        for klass in cls.__mro__:
-            if issubclass(klass, RoutedParametersMixin) and "__init__" in vars(klass):
-                for parameter in inspect.signature(vars(klass)["__init__"]).parameters.values():
-                    gathered.setdefault(parameter.name, parameter)
-        variable = [p for p in gathered.values() if p.kind is p.VAR_KEYWORD][-1:]
-        named = [p for p in gathered.values() if p.kind is not p.VAR_KEYWORD]
-        plain = [p for p in named if p.kind is not p.KEYWORD_ONLY]
-        keyword_only = [p for p in named if p.kind is p.KEYWORD_ONLY]
-        signature = inspect.Signature([*plain, *keyword_only, *[p.replace(name="net_params") for p in variable]])
-        cls.__init__.__signature__ = signature  # type: ignore[attr-defined]
 
     @classmethod
     def _own_names(cls) -> list[str]:
