@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 import robustlabels.commands.audit
-from robustlabels import LabelReport
 from robustlabels.__main__ import main
 from robustlabels.commands.audit import Data, default_method
 from robustlabels.commands.demo import draw_suspects
+from robustlabels.report.reported_rows import ReportedRows
 from robustlabels.training.hooks import ProgressBar
 
 ROOT = Path(__file__).parents[1]
@@ -320,7 +320,7 @@ def test_full_disk_leaves_no_half_file(audit, csv, tmp_path, monkeypatch, before
         yield {"row": 0, "given": "cat", "suggested": "cat", "noise_score": 1.0, "confidence": 0.0, "flagged": False}
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(LabelReport, "_records", records)
+    monkeypatch.setattr(ReportedRows, "records", records)
     status, _, _, err = audit(csv, "--labels", "species")
     assert status == 2
     assert err.endswith(f"error: {out} was not written: No space left on device.\n")

@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from robustlabels import ELRClassifier, LabelReport, fit_recorded
-from robustlabels.report import label_report as report_module
+from robustlabels.report import html_page
 
 EVIL = [
     "<script>alert(1)</script>",
@@ -191,7 +191,7 @@ def test_wrong_estimators_and_labels(five, blobs):
         LabelReport.from_estimator(estimator, np.zeros((4, 2)), y)
     with pytest.raises(ValueError, match="texts has 1 rows"):
         LabelReport.from_estimator(estimator, None, y, texts=["one"])
-    with pytest.raises(ValueError, match="names has 2 entries"):
+    with pytest.raises(ValueError, match="names must have one entry for each of the 5 labels in y, got 2"):
         LabelReport.from_estimator(estimator, None, y, names=["a", "b"])
     with pytest.raises(ValueError, match="row_numbers must be 5 different numbers"):
         LabelReport.from_estimator(estimator, None, y, row_numbers=[1, 1, 2, 3, 4])
@@ -241,7 +241,7 @@ def test_without_truth_and_record_there_are_three_charts(five):
     assert "truly wrong" not in text
     assert "not flagged" in text
     assert "cat, kept" in " ".join(text.split())
-    with pytest.raises(ValueError, match="takes the true ones"):
+    with pytest.raises(ValueError, match="only be measured against the true labels"):
         report.plot_detection_curve()
     with pytest.raises(ValueError, match="fit_recorded"):
         report.plot_learning_curves()
@@ -309,13 +309,13 @@ def test_a_page_stays_small(monkeypatch):
     y = rng.integers(2, size=100)
     images = rng.integers(256, size=(100, 128, 128, 3), dtype=np.uint8)  # noise does not compress
     report = LabelReport.from_estimator(fitted(y, 1 - y, rng.random(100)), images, y)
-    monkeypatch.setattr(report_module, "PICTURE_BYTES", 300_000)
+    monkeypatch.setattr(html_page, "PICTURE_BYTES", 300_000)
     page = report.to_html(n=50)
     widths = [attrs["width"] for attrs in Page(page).named("img") if attrs["alt"].startswith("image of")]
     assert len(widths) == 50
     assert set(widths) == {"64"}
     assert len(page) > 200_000
-    monkeypatch.setattr(report_module, "PAGE_BYTES", 180_000)
+    monkeypatch.setattr(html_page, "PAGE_BYTES", 180_000)
     assert 100_000 < len(report.to_html(n=50)) < 180_000
 
 
