@@ -387,7 +387,9 @@ def test_verdicts_are_trained_on(audit, csv, table, tmp_path):
     assert given[right] == table["species"][right]
     assert given[other] == "owl"
     (tmp_path / "verdicts.csv").write_text("row,given,label\n0,fish,dog\n")
-    assert_refused(*audit(csv, *options), "line 2: row 0 was given 'fish' there and 'cat' here")
+    assert_refused(
+        *audit(csv, *options), "line 2: row 0 has the given label 'fish' in the review but 'cat' in the data"
+    )
     assert_refused(*audit(csv, "--labels", "species", "--verdicts", tmp_path / "no.csv"), "No such file")
 
 
@@ -410,7 +412,7 @@ def test_verdicts_on_labels_that_earlier_verdicts_changed(audit, csv, table, tmp
         assert result.set_index("row")["given"][row] == label
         assert result.set_index("row")["given"][kept] == "owl"
     second.write_text(f"row,given,verdict,label\n{row},cat,reject,\n")
-    assert_refused(*audit(csv, *options), f"row {row} was given 'cat' there and 'dog' here")
+    assert_refused(*audit(csv, *options), f"row {row} has the given label 'cat' in the review but 'dog' in the data")
 
 
 def test_what_is_read_is_not_written_over(audit, csv, tmp_path):
@@ -418,7 +420,7 @@ def test_what_is_read_is_not_written_over(audit, csv, tmp_path):
     list_.write_text("row,verdict\n0,drop\n")
     before = csv.read_bytes()
     options = ["--labels", "species", "--verdicts", list_]
-    assert_refused(*audit(csv, *options), f"{list_} is read and would be overwritten", "--out")
+    assert_refused(*audit(csv, *options), f"{list_} is read by this command and would be overwritten", "--out")
     assert_refused(*audit(csv, "--labels", "species", "--out", tmp_path / "." / "table.csv"), "would be overwritten")
     assert list_.read_text() == "row,verdict\n0,drop\n"
     assert csv.read_bytes() == before

@@ -636,12 +636,12 @@ def test_reviews_that_cannot_be(five, tmp_path):
 
     refused("given,label\ncat,dog\n", "it has no column 'row'")
     refused("row,label\nx,dog\n", "line 2: there must be a row number in the column 'row', got 'x'")
-    refused("row,label\n9,dog\n", "line 2: there is no row 9 among the 5 rows")
+    refused("row,label\n9,dog\n", "line 2: row 9 is not one of the 5 rows that are reviewed here")
     refused("row,label\n1,dogg\n", "line 2: 'dogg' is none of the classes, did you mean 'dog'")
     refused("row,label\n1,zebra\n", "none of the classes; they are 'cat', 'dog'")
-    refused("row,verdict\n1,yes\n", "the verdict 'yes' is none of confirm, reject, drop")
-    refused("row,given,verdict\n1,dog,drop\n", "row 1 was given 'dog' there and 'cat' here")
-    refused("row,verdict\n1,drop\n1,reject\n", "row 1 is decided twice, and differently")
+    refused("row,verdict\n1,yes\n", "the verdict must be empty or one of confirm, reject, drop, got 'yes'")
+    refused("row,given,verdict\n1,dog,drop\n", "row 1 has the given label 'dog' in the review but 'cat' in the data")
+    refused("row,verdict\n1,drop\n1,reject\n", "row 1 has two different verdicts in this file")
     refused("{", "is no JSON", "review.json")
     refused('{"row": 1}', "must hold a list of records", "review.json")
     with pytest.raises(ValueError, match=r"a review is a \.csv, a \.json or a \.label-studio\.json file"):

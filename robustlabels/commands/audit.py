@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -237,15 +237,38 @@ def carry_out(args: argparse.Namespace) -> Audit:
     Audit
     """
     outputs = args.out or [Path("suspects.csv")]
+    _check_options(args, outputs)
+    data = _read(args)
+    if data.notes:
+        print("data", *data.notes, sep="\n  ")
+    settings = {name: getattr(args, name) for name in ("module", "epochs", "device", "checkpoint", "seed")}
+    estimator = make_estimator(args.method or default_method(data, args.checkpoint), data, **settings)
+    with _one_thread() if is_table(data) and "OMP_NUM_THREADS" not in os.environ else nullcontext():
+        result = Audit(data, estimator)
+    _write(result, outputs, args.title or f"Labels of {Path(args.data).name}")
+    if result.interrupted:
+        raise KeyboardInterrupt
+    return result
+
+
+def _check_options(args: argparse.Namespace, outputs: Sequence[Path]) -> None:
+    """Raise before the training, which may take hours, if the result could not be written after it."""
     for path in outputs:
         check_output(path)
         for read_from in (Path(args.data), *args.verdicts):
             if path.exists() and read_from.exists() and path.samefile(read_from):
-                raise ValueError(f"{path} is read and would be overwritten; name another file with --out.")
+                raise ValueError(
+                    f"{path} is read by this command and would be overwritten; name another file with --out."
+                )
     if args.checkpoint is not None:
         check_writable(args.checkpoint)
     if args.fail_above is not None and not 0 <= args.fail_above <= 1:
-        raise ValueError(f"--fail-above must be a share in [0, 1], got {args.fail_above:g}.")
+        raise ValueError(
+            f"--fail-above must be a share in [0, 1], got {args.fail_above:g}; pass 0.05 for 5 percent, for example."
+        )
+
+
+def _read(args: argparse.Namespace) -> Data:
     data = read(
         args.data,
         labels=args.labels,
@@ -258,24 +281,18 @@ def carry_out(args: argparse.Namespace) -> Audit:
         skip_corrupt=args.skip_corrupt,
         seed=args.seed,
     )
-    if args.verdicts:
-        data = reviewed(data, args.verdicts)
-    if data.notes:
-        print("data", *data.notes, sep="\n  ")
-    settings = {name: getattr(args, name) for name in ("module", "epochs", "device", "checkpoint", "seed")}
-    estimator = make_estimator(args.method or default_method(data, args.checkpoint), data, **settings)
-    with _one_thread() if is_table(data) and "OMP_NUM_THREADS" not in os.environ else nullcontext():
-        result = Audit(data, estimator)
+    return reviewed(data, args.verdicts) if args.verdicts else data
+
+
+def _write(result: Audit, outputs: Sequence[Path], title: str) -> None:
+    """Write all files, then print the summary and what was written."""
     for path in outputs:
-        result.write(path, args.title or f"Labels of {Path(args.data).name}")
+        result.write(path, title)
     print(result)
     for path in outputs:
         print(f"written          {path}")
         if path.suffix.lower() == ".json" and format_of(path) == "label-studio":
             print("the labeling interface to paste into Label Studio:", result.report.label_studio_config(), sep="\n")
-    if result.interrupted:
-        raise KeyboardInterrupt
-    return result
 
 
 @contextmanager
