@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_s
 
 from robustlabels import displays
 from robustlabels.maths.functional import fit_two_component_mixture
+from robustlabels.report.drawing import FLAGGED, KEPT
 
 pyplot = pytest.importorskip("matplotlib.pyplot")
 
@@ -64,8 +65,8 @@ def test_class_noise_counts():
     other = displays.ClassNoiseDisplay.from_predictions(y, fitted.noise_mask_)
     np.testing.assert_array_equal(other.flagged, display.flagged)
     worst = counted["mean"].idxmax()
-    assert f"of the labels “{worst}” look wrong" in display.finding
-    assert displays.ClassNoiseDisplay.from_predictions(y, np.zeros(600)).finding == "No label looks wrong in any class"
+    assert f"of the labels “{worst}” look wrong" in display.summary
+    assert displays.ClassNoiseDisplay.from_predictions(y, np.zeros(600)).summary == "No label looks wrong in any class"
 
 
 def test_a_class_without_rows():
@@ -80,8 +81,8 @@ def test_transition_matrix_from_labels():
     np.testing.assert_allclose(display.matrix, expected)
     errors = np.where(np.eye(4), 0, expected)
     true, given = np.unravel_index(errors.argmax(), errors.shape)
-    assert display.finding.startswith(f"“class {true:04d}” is labeled “class {given:04d}” in ")
-    assert displays.TransitionMatrixDisplay(np.eye(2), ["a", "b"]).finding == "No class is taken for another"
+    assert display.summary.startswith(f"“class {true:04d}” is labeled “class {given:04d}” in ")
+    assert displays.TransitionMatrixDisplay(np.eye(2), ["a", "b"]).summary == "No class is taken for another"
     with pytest.raises(ValueError, match=r"matrix must have shape \(3, 3\) for 3 classes, got \(2, 2\)"):
         displays.TransitionMatrixDisplay(np.eye(2), ["a", "b", "c"])
 
@@ -109,10 +110,10 @@ def test_score_histogram_counts():
 
     mixture = fit_two_component_mixture(torch.from_numpy(scores), max_iter=100, tol=1e-4)
     assert display.mixture == mixture
-    assert "two groups, around 0.11 and 0.90" in display.finding
+    assert "two groups, around 0.11 and 0.90" in display.summary
     assert "The threshold is 0.500." in display.alt
     one = displays.ScoreHistogramDisplay.from_predictions(np.full(10, 0.3))
-    assert one.finding == "Scores form one group; 0 of 10 rows are flagged"
+    assert one.summary == "Scores form one group; 0 of 10 rows are flagged"
     assert displays.ScoreHistogramDisplay.from_predictions([0.3]).mixture is None
 
 
@@ -126,7 +127,7 @@ def test_learning_curves_by_hand():
         np.testing.assert_allclose(drawn[:, [0, 2]].T, np.nanpercentile(history[:, mask], (25, 75), axis=1), rtol=1e-5)
     assert displays.LearningCurvesDisplay.from_estimator(fitted, None, y).kept.shape == (12, 3)
     alone = displays.LearningCurvesDisplay.from_predictions(history[:1], np.zeros(600, dtype=bool))
-    assert "flagged ones" not in alone.finding
+    assert "flagged ones" not in alone.summary
 
 
 def test_dataset_map_by_hand():
@@ -223,7 +224,7 @@ def test_labels_do_not_overlap(display, names):
     drawn.figure_.canvas.draw()
     ax = drawn.ax_
     title = ax.get_title(loc="left")
-    assert title.replace("\n", " ") == drawn.finding.replace("$", r"\$")
+    assert title.replace("\n", " ") == drawn.summary.replace("$", r"\$")
     assert drawn.alt
     frame = drawn.figure_.bbox
     text = [ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label]
@@ -257,7 +258,7 @@ def test_colors_differ_in_brightness_too():
         linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
         return np.dot(linear, [0.2126, 0.7152, 0.0722])
 
-    kept, flagged = brightness(displays.KEPT), brightness(displays.FLAGGED)
+    kept, flagged = brightness(KEPT), brightness(FLAGGED)
     assert abs(kept - flagged) > 0.05
     for color in (kept, flagged):
         assert 1.05 / (color + 0.05) > 3  # against white: WCAG's contrast of graphics

@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 
 import robustlabels.commands.audit
-from robustlabels import LabelReport
 from robustlabels.__main__ import main
 from robustlabels.commands.audit import Data, default_method
 from robustlabels.commands.demo import draw_suspects
-from robustlabels.training.hooks import ProgressBar
+from robustlabels.report.reported_rows import ReportedRows
+from robustlabels.training.hooks import ProgressBar, ProgressLines
 
 ROOT = Path(__file__).parents[1]
 WRONG = np.arange(120) % 10 == 7
@@ -320,7 +320,7 @@ def test_full_disk_leaves_no_half_file(audit, csv, tmp_path, monkeypatch, before
         yield {"row": 0, "given": "cat", "suggested": "cat", "noise_score": 1.0, "confidence": 0.0, "flagged": False}
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(LabelReport, "_records", records)
+    monkeypatch.setattr(ReportedRows, "records", records)
     status, _, _, err = audit(csv, "--labels", "species")
     assert status == 2
     assert err.endswith(f"error: {out} was not written: No space left on device.\n")
@@ -387,7 +387,9 @@ def test_verdicts_are_trained_on(audit, csv, table, tmp_path):
     assert given[right] == table["species"][right]
     assert given[other] == "owl"
     (tmp_path / "verdicts.csv").write_text("row,given,label\n0,fish,dog\n")
-    assert_refused(*audit(csv, *options), "line 2: row 0 was given 'fish' there and 'cat' here")
+    assert_refused(
+        *audit(csv, *options), "line 2: row 0 has the given label 'fish' in the review but 'cat' in the data"
+    )
     assert_refused(*audit(csv, "--labels", "species", "--verdicts", tmp_path / "no.csv"), "No such file")
 
 
@@ -410,7 +412,7 @@ def test_verdicts_on_labels_that_earlier_verdicts_changed(audit, csv, table, tmp
         assert result.set_index("row")["given"][row] == label
         assert result.set_index("row")["given"][kept] == "owl"
     second.write_text(f"row,given,verdict,label\n{row},cat,reject,\n")
-    assert_refused(*audit(csv, *options), f"row {row} was given 'cat' there and 'dog' here")
+    assert_refused(*audit(csv, *options), f"row {row} has the given label 'cat' in the review but 'dog' in the data")
 
 
 def test_what_is_read_is_not_written_over(audit, csv, tmp_path):
@@ -418,7 +420,7 @@ def test_what_is_read_is_not_written_over(audit, csv, tmp_path):
     list_.write_text("row,verdict\n0,drop\n")
     before = csv.read_bytes()
     options = ["--labels", "species", "--verdicts", list_]
-    assert_refused(*audit(csv, *options), f"{list_} is read and would be overwritten", "--out")
+    assert_refused(*audit(csv, *options), f"{list_} is read by this command and would be overwritten", "--out")
     assert_refused(*audit(csv, "--labels", "species", "--out", tmp_path / "." / "table.csv"), "would be overwritten")
     assert list_.read_text() == "row,verdict\n0,drop\n"
     assert csv.read_bytes() == before
@@ -490,6 +492,46 @@ def test_too_much_noise_is_a_status(audit, csv):
     assert status == 1
     assert "written" in out
     assert re.search(r"error: \d+\.\d% of the labels look wrong, more than 1\.0%\.\n$", err)
+
+
+def test_a_log_gets_a_line_for_a_short_fit(audit, csv):
+    err = audit(csv, "--labels", "species", "--method", "elr", epochs=30)[3]
+    assert err.count("\n") == 1
+    assert re.fullmatch(r"epoch 30/30: 0:\d\d elapsed, 0:00 left, loss=\S+, noise=\S+, samples/s=\S+\n", err)
+
+
+def test_a_terminal_gets_a_bar(audit, csv, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    err = audit(csv, "--labels", "species", "--method", "elr", epochs=30)[3]
+    assert err.count("\r") > 1
+    assert "|██████████| 30/30 [" in err
+    assert "samples/s=" in err
+
+
+@pytest.mark.parametrize("epochs", [20, 18])
+def test_a_log_gets_a_line_every_few_seconds(capsys, epochs):
+    seconds = 0.0
+    lines = ProgressLines(20, clock=lambda: seconds)
+    for epoch in range(1, epochs + 1):
+        seconds += 1.0
+        lines.set_postfix({"loss": str(epoch)}, refresh=False)
+        lines.update()
+    seconds += 3600 - epochs
+    lines.close()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "\r" not in err
+    told = err.splitlines()
+    assert [line.partition(":")[0] for line in told][:3] == ["epoch 5/20", "epoch 10/20", "epoch 15/20"]
+    assert told[1] == "epoch 10/20: 0:10 elapsed, 0:10 left, loss=10"
+    assert told[3].startswith(f"epoch {epochs}/20: ")
+    assert len(told) == 4
+    assert epochs == 20 or told[3] == "epoch 18/20: 1:00:00 elapsed, 6:40 left, loss=18"  # ended early, after an hour
+
+
+def test_a_fit_that_ends_before_its_first_epoch_has_no_progress(capsys):
+    ProgressLines(20).close()
+    assert capsys.readouterr().err == ""
 
 
 def test_interrupted_before_an_epoch_is_done(audit, csv, tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from robustlabels import ELRClassifier, LabelReport, fit_recorded
-from robustlabels.report import label_report as report_module
+from robustlabels.report import html_page
 
 EVIL = [
     "<script>alert(1)</script>",
@@ -191,7 +191,7 @@ def test_wrong_estimators_and_labels(five, blobs):
         LabelReport.from_estimator(estimator, np.zeros((4, 2)), y)
     with pytest.raises(ValueError, match="texts has 1 rows"):
         LabelReport.from_estimator(estimator, None, y, texts=["one"])
-    with pytest.raises(ValueError, match="names has 2 entries"):
+    with pytest.raises(ValueError, match="names must have one entry for each of the 5 labels in y, got 2"):
         LabelReport.from_estimator(estimator, None, y, names=["a", "b"])
     with pytest.raises(ValueError, match="row_numbers must be 5 different numbers"):
         LabelReport.from_estimator(estimator, None, y, row_numbers=[1, 1, 2, 3, 4])
@@ -241,7 +241,7 @@ def test_without_truth_and_record_there_are_three_charts(five):
     assert "truly wrong" not in text
     assert "not flagged" in text
     assert "cat, kept" in " ".join(text.split())
-    with pytest.raises(ValueError, match="takes the true ones"):
+    with pytest.raises(ValueError, match="only be measured against the true labels"):
         report.plot_detection_curve()
     with pytest.raises(ValueError, match="fit_recorded"):
         report.plot_learning_curves()
@@ -309,13 +309,13 @@ def test_a_page_stays_small(monkeypatch):
     y = rng.integers(2, size=100)
     images = rng.integers(256, size=(100, 128, 128, 3), dtype=np.uint8)  # noise does not compress
     report = LabelReport.from_estimator(fitted(y, 1 - y, rng.random(100)), images, y)
-    monkeypatch.setattr(report_module, "PICTURE_BYTES", 300_000)
+    monkeypatch.setattr(html_page, "PICTURE_BYTES", 300_000)
     page = report.to_html(n=50)
     widths = [attrs["width"] for attrs in Page(page).named("img") if attrs["alt"].startswith("image of")]
     assert len(widths) == 50
     assert set(widths) == {"64"}
     assert len(page) > 200_000
-    monkeypatch.setattr(report_module, "PAGE_BYTES", 180_000)
+    monkeypatch.setattr(html_page, "PAGE_BYTES", 180_000)
     assert 100_000 < len(report.to_html(n=50)) < 180_000
 
 
@@ -636,12 +636,12 @@ def test_reviews_that_cannot_be(five, tmp_path):
 
     refused("given,label\ncat,dog\n", "it has no column 'row'")
     refused("row,label\nx,dog\n", "line 2: there must be a row number in the column 'row', got 'x'")
-    refused("row,label\n9,dog\n", "line 2: there is no row 9 among the 5 rows")
-    refused("row,label\n1,dogg\n", "line 2: 'dogg' is none of the classes, did you mean 'dog'")
+    refused("row,label\n9,dog\n", "line 2: row 9 is not one of the 5 rows that are reviewed here")
+    refused("row,label\n1,dogg\n", "line 2: 'dogg' is not one of the classes, did you mean 'dog'")
     refused("row,label\n1,zebra\n", "none of the classes; they are 'cat', 'dog'")
-    refused("row,verdict\n1,yes\n", "the verdict 'yes' is none of confirm, reject, drop")
-    refused("row,given,verdict\n1,dog,drop\n", "row 1 was given 'dog' there and 'cat' here")
-    refused("row,verdict\n1,drop\n1,reject\n", "row 1 is decided twice, and differently")
+    refused("row,verdict\n1,yes\n", "the verdict must be empty or one of confirm, reject, drop, got 'yes'")
+    refused("row,given,verdict\n1,dog,drop\n", "row 1 has the given label 'dog' in the review but 'cat' in the data")
+    refused("row,verdict\n1,drop\n1,reject\n", "row 1 has two different verdicts in this file")
     refused("{", "is no JSON", "review.json")
     refused('{"row": 1}', "must hold a list of records", "review.json")
     with pytest.raises(ValueError, match=r"a review is a \.csv, a \.json or a \.label-studio\.json file"):
@@ -698,8 +698,8 @@ def test_labels_of_a_one_column_frame(five):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("latin.csv", "row,label\n0,é\n".encode("latin1"), "latin.csv is no UTF-8 text"),
-        ("binary.json", b"\xff\xfe", "binary.json is no UTF-8 text"),
+        ("latin.csv", "row,label\n0,é\n".encode("latin1"), "latin.csv is not UTF-8 text"),
+        ("binary.json", b"\xff\xfe", "binary.json is not UTF-8 text"),
         ("digit.csv", "row,verdict\n²,drop\n".encode(), "a row number in the column 'row', got '²'"),
         ("null.json", b'[{"data": null}]', "a row number in the column 'row', got ''"),
     ],

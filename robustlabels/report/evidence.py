@@ -156,11 +156,7 @@ def find_evidence(
     -------
     Evidence
     """
-    for name, rows in ("X", X), ("texts", texts):
-        if rows is not None:
-            n = rows.shape[0] if hasattr(rows, "shape") else len(rows)
-            if n != len(beliefs):
-                raise ValueError(f"{name} has {n:,} rows, but y has {len(beliefs):,} labels; give those of the fit.")
+    _check_lengths(len(beliefs), X=X, texts=texts)
     if texts is not None:
         return _Texts(texts)
     if X is None or len(beliefs) == 0:
@@ -174,23 +170,45 @@ def find_evidence(
     if hasattr(X, "iloc"):
         X = X.to_numpy()
     if _is_ragged(X):
-        first = [X[i] for i in range(min(len(X), 10))]
-        if all(isinstance(value, os.PathLike) or _is_image_name(value) for value in first):
-            return _Images(X, _open, paths=X)
-        if all(isinstance(value, str) for value in first):
-            return _Texts(X)
-        return _Images(X, _Scale(X, "auto"))
-    if not hasattr(X, "shape"):
-        X = np.asarray(X)
+        return _of_objects(X)
+    return _of_array(X if hasattr(X, "shape") else np.asarray(X), beliefs, channels, feature_names)
+
+
+def _check_lengths(n_labels: int, **arguments: Any) -> None:
+    for name, rows in arguments.items():
+        if rows is not None:
+            n = rows.shape[0] if hasattr(rows, "shape") else len(rows)
+            if n != n_labels:
+                raise ValueError(
+                    f"{name} has {n:,} rows, but y has {n_labels:,} labels; pass the rows that the estimator was "
+                    "fitted on."
+                )
+
+
+def _of_objects(X: Any) -> Evidence:
+    """Show a sequence whose entries are paths, texts, or images of different sizes."""
+    first = [X[i] for i in range(min(len(X), 10))]
+    if all(isinstance(value, os.PathLike) or _is_image_name(value) for value in first):
+        return _Images(X, _open, paths=X)
+    if all(isinstance(value, str) for value in first):
+        return _Texts(X)
+    return _Images(X, _Scale(X, "auto"))
+
+
+def _of_array(X: Any, beliefs: Beliefs, channels: str, feature_names: Any) -> Evidence:
+    """Show an array or a tensor: a stack of images, or a table."""
     if len(X.shape) in (3, 4):
-        layout = read_layout(X, "cnn", channels)
-        return _Images(X, _Scale(X, layout))
-    if len(X.shape) == 2:
-        X, names = np.asarray(X), _names(feature_names, X.shape[1])
-        if X.dtype.kind not in "biufc":  # words among them: columns of kinds of their own, as in a data frame
-            return _Table(_frame_columns(report_extra("pandas").DataFrame(X, columns=names).infer_objects()), beliefs)
+        return _Images(X, _Scale(X, read_layout(X, "cnn", channels)))
+    if len(X.shape) != 2:
+        raise ValueError(
+            f"rows of shape {tuple(X.shape[1:])} cannot be shown; pass images, texts or a table of the same rows as X, "
+            "or X=None to show the labels alone."
+        )
+    X, names = np.asarray(X), _names(feature_names, X.shape[1])
+    if X.dtype.kind in "biufc":
         return _Table([_Values(name, column) for name, column in zip(names, X.T, strict=True)], beliefs)
-    raise ValueError(f"rows of shape {tuple(X.shape[1:])} cannot be shown; pass images, texts or a table of them as X.")
+    # Strings among the entries: let pandas find the type of each column, as in a data frame.
+    return _Table(_frame_columns(report_extra("pandas").DataFrame(X, columns=names).infer_objects()), beliefs)
 
 
 def _is_ragged(X: Any) -> bool:

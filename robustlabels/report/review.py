@@ -1,4 +1,4 @@
-"""A list of suspicious rows that a person can go through, and what they made of it: CSV, JSON, Label Studio tasks.
+"""A list of suspects that a person can go through, and what they made of it: CSV, JSON, Label Studio tasks.
 
 A row is decided by its column ``label``, the right label, or by its column ``verdict``: "confirm" (the given label is
 wrong, the suggested one right), "reject" (the given label is right) or "drop" (neither). Both empty: undecided.
@@ -11,7 +11,7 @@ import difflib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -190,32 +190,51 @@ def read_review(
     for where, record in _records(path):
         number = _row(where, record)
         if number not in places:
-            raise ValueError(f"{where}: there is no row {number} among the {len(given):,} rows.")
+            raise ValueError(
+                f"{where}: row {number} is not one of the {len(given):,} rows that are reviewed here; remove the line, "
+                "or pass the review of these data."
+            )
         row = places[number]
-        stated = _text(record.get("given"))
         labels = [int(given[row]), (earlier or {}).get(row, DROP)]
-        there = next((label for label in labels if label != DROP and stated in ("", names[label].strip())), None)
-        if there is None:
+        stood = _given_in(where, record, number, labels, names)
+        decided = _decided(where, record, stood, numbers)
+        if decided is not None and verdicts.setdefault(row, decided) != decided:
             raise ValueError(
-                f"{where}: row {number} was given {stated!r} there and {names[given[row]]!r} here: the review is of "
-                "other data, or of labels that have changed since."
+                f"{where}: row {number} has two different verdicts in this file; leave only one of the two lines."
             )
-        label, verdict = _text(record.get("label")), _text(record.get("verdict")).lower()
-        if not (label or verdict):
-            continue
-        if not label and verdict not in VERDICTS:
-            raise ValueError(
-                f"{where}: the verdict {verdict!r} must be one of {', '.join(VERDICTS)}; a corrected label goes into "
-                "the "
-                "column label."
-            )
-        if label or verdict == "confirm":
-            decided = _class(where, record["label"] if label else record.get("suggested"), numbers)
-        else:
-            decided = DROP if verdict == "drop" else there
-        if verdicts.setdefault(row, decided) != decided:
-            raise ValueError(f"{where}: row {number} is decided twice, and differently; leave one of the two.")
     return verdicts
+
+
+def _given_in(where: str, record: Mapping[str, Any], number: int, labels: Sequence[int], names: Sequence[str]) -> int:
+    """Return the label that the row had when the list was written; an error if it never had the one stated there."""
+    stated = _text(record.get("given"))
+    for label in labels:
+        if label != DROP and stated in ("", names[label].strip()):
+            return label
+    raise ValueError(
+        f"{where}: row {number} has the given label {stated!r} in the review but {names[labels[0]]!r} in the data; the "
+        "review belongs to other data, or the labels have changed since it was written."
+    )
+
+
+def _decided(where: str, record: Mapping[str, Any], given: int, numbers: Mapping[str, int]) -> int | None:
+    """Return the class that a record decides on, DROP, or None if a person left it undecided."""
+    label, verdict = _text(record.get("label")), _text(record.get("verdict")).lower()
+    if label:
+        return _class(where, record["label"], numbers)
+    match verdict:
+        case "":
+            return None
+        case "confirm":
+            return _class(where, record.get("suggested"), numbers)
+        case "reject":
+            return given
+        case "drop":
+            return DROP
+    raise ValueError(
+        f"{where}: the verdict must be empty or one of {', '.join(VERDICTS)}, got {verdict!r}; write the right label "
+        "into the column 'label' if neither label is right."
+    )
 
 
 def _class(where: str, label: Any, numbers: Mapping[str, int]) -> int:

@@ -6,8 +6,9 @@ Both implement :class:`robustlabels.training.net.EpochHook`.
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,20 +88,37 @@ def _device_rng(device: str) -> Tensor | None:
     return torch.cuda.get_rng_state(device) if torch.device(device).type == "cuda" else None
 
 
+LINE_SECONDS = 5.0
+"""Shortest time between two lines of progress where a bar cannot be redrawn in place."""
+
+
 class ProgressBar:
-    """Show one bar per fit on standard error: epoch, loss, estimated noise, samples per second, time left."""
+    """Show the progress of a fit on standard error: epochs, loss, estimated noise, samples per second, time left.
+
+    A terminal or a notebook gets a bar that is redrawn in place. A log gets a line of text every few seconds and one
+    at the end, since every redrawing of a bar would be kept there.
+
+    Parameters
+    ----------
+    epochs : int
+        Epochs of the fit.
+    y : Tensor of shape (n_samples,), int64
+        The given labels.
+    """
 
     def __init__(self, epochs: int, y: Tensor) -> None:
-        from tqdm.auto import tqdm  # imported here because most fits show no bar
+        from tqdm.auto import tqdm
+        from tqdm.notebook import tqdm_notebook
 
         self.y = y
-        self.bar = tqdm(total=epochs, unit="epoch", dynamic_ncols=True)
+        in_place = sys.stderr.isatty() or issubclass(tqdm, tqdm_notebook)  # a notebook's stderr is no terminal
+        self.bar: Any = tqdm(total=epochs, unit="epoch", dynamic_ncols=True) if in_place else ProgressLines(epochs)
 
     def on_epoch_begin(self, net: RobustNet) -> None:
-        """Do nothing."""
+        """Do nothing: the bar advances at the end of an epoch."""
 
     def on_epoch_end(self, net: RobustNet) -> None:
-        """Advance the bar by one epoch and update its numbers."""
+        """Advance by one epoch, with the numbers of that epoch."""
         row = net.history[-1]
         shown = {"loss": f"{row['train_loss']:.3f}"}
         if "valid_acc" in row:
@@ -116,6 +134,56 @@ class ProgressBar:
     def close(self) -> None:
         """Leave the finished bar on the screen."""
         self.bar.close()
+
+
+class ProgressLines:
+    """Progress for a log: a line of text at most every few seconds, and always one for the last epoch.
+
+    The methods are those of tqdm's bar that :class:`ProgressBar` calls.
+
+    Parameters
+    ----------
+    total : int
+        Epochs of the fit.
+    clock : callable, default=time.monotonic
+        Returns seconds.
+    """
+
+    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.total, self.clock = total, clock
+        self.start = clock()
+        self.next_time = self.start + LINE_SECONDS
+        self.done = self.written = 0
+        self.numbers = ""
+
+    def set_postfix(self, shown: Mapping[str, str], refresh: bool = True) -> None:
+        """Take the numbers that the next line shows."""
+        self.numbers = "".join(f", {name}={value}" for name, value in shown.items())
+
+    def update(self) -> None:
+        """Count an epoch, and write a line if the last one is old enough."""
+        self.done += 1
+        if self.clock() >= self.next_time:
+            self._write()
+
+    def close(self) -> None:
+        """Write the last epoch unless it is written: a fit may end early, or be interrupted."""
+        if self.done > self.written:
+            self._write()
+
+    def _write(self) -> None:
+        seconds = self.clock() - self.start
+        left = seconds / self.done * (self.total - self.done)
+        times = f"{_minutes(seconds)} elapsed, {_minutes(left)} left"
+        # sys.stderr is looked up at every line, since pytest and loggers replace it while a program runs.
+        print(f"epoch {self.done}/{self.total}: {times}{self.numbers}", file=sys.stderr, flush=True)
+        self.written, self.next_time = self.done, self.clock() + LINE_SECONDS
+
+
+def _minutes(seconds: float) -> str:
+    """Format a duration as minutes and seconds, or with hours if it is that long."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
 def disagreement(objective: Objective, y: Tensor, device: str = "cpu", chunk: int = 65536) -> float | None:
