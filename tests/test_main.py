@@ -436,7 +436,7 @@ def test_tables_that_are_none(audit, tmp_path, content, said):
     assert_refused(*audit(path, "--labels", "species"), str(path), said)
     if content and said != "without rows":
         (tmp_path / "broken.parquet").write_bytes(content)
-        assert_refused(*audit(tmp_path / "broken.parquet", "--labels", "species"), "broken.parquet is no table")
+        assert_refused(*audit(tmp_path / "broken.parquet", "--labels", "species"), "broken.parquet is not a table")
 
 
 def test_a_killed_audit_goes_on_from_its_checkpoint(audit, csv, tmp_path, monkeypatch):

@@ -638,7 +638,7 @@ def test_reviews_that_cannot_be(five, tmp_path):
     refused("row,label\nx,dog\n", "line 2: there must be a row number in the column 'row', got 'x'")
     refused("row,label\n9,dog\n", "line 2: row 9 is not one of the 5 rows that are reviewed here")
     refused("row,label\n1,dogg\n", "line 2: 'dogg' is not one of the classes, did you mean 'dog'")
-    refused("row,label\n1,zebra\n", "none of the classes; they are 'cat', 'dog'")
+    refused("row,label\n1,zebra\n", "not one of the classes; they are 'cat', 'dog'")
     refused("row,verdict\n1,yes\n", "the verdict must be empty or one of confirm, reject, drop, got 'yes'")
     refused("row,given,verdict\n1,dog,drop\n", "row 1 has the given label 'dog' in the review but 'cat' in the data")
     refused("row,verdict\n1,drop\n1,reject\n", "row 1 has two different verdicts in this file")
