@@ -642,7 +642,7 @@ def test_reviews_that_cannot_be(five, tmp_path):
     refused("row,verdict\n1,yes\n", "the verdict must be empty or one of confirm, reject, drop, got 'yes'")
     refused("row,given,verdict\n1,dog,drop\n", "row 1 has the given label 'dog' in the review but 'cat' in the data")
     refused("row,verdict\n1,drop\n1,reject\n", "row 1 has two different verdicts in this file")
-    refused("{", "is no JSON", "review.json")
+    refused("{", "is not JSON", "review.json")
     refused('{"row": 1}', "must hold a list of records", "review.json")
     with pytest.raises(ValueError, match=r"a review is a \.csv, a \.json or a \.label-studio\.json file"):
         report.to_review(tmp_path / "review.xlsx")
