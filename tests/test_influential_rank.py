@@ -809,7 +809,7 @@ def test_tables_that_are_no_features():
     InfluentialRankClassifier(make_pipeline(OrdinalEncoder(), Majority()), **settings).fit(words, y)
     with pytest.raises(ValueError, match="Majority has no decision_function"):
         InfluentialRankClassifier(Majority(), feature_layer="decision_function", **settings).fit(X, y)
-    with pytest.raises(ValueError, match="feature_layer='fc' names a layer, but SVC is no network"):
+    with pytest.raises(ValueError, match="feature_layer='fc' names a layer, but SVC is not a network"):
         InfluentialRankClassifier(SVC(), feature_layer="fc", **settings).fit(X, y)
     sparse = InfluentialRankClassifier(LogisticRegression(), **settings).fit(csr_matrix(X), y)
     columns = InfluentialRankClassifier(LogisticRegression(), feature_layer="decision_function", **settings).fit(X, y)

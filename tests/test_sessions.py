@@ -258,7 +258,7 @@ def compared(tmp_path, noise, seeds, **params):
     rows = run_comparison(
         methods, data=["digits"], noise=noise, seeds=seeds, results=tmp_path / "cmp.jsonl", curve=False
     )
-    pd.DataFrame(rows).to_csv(tmp_path / "cmp.csv", index=False)
+    pd.json_normalize(rows).to_csv(tmp_path / "cmp.csv", index=False)
     return rows, summarize(rows), plot(rows, tmp_path / "pictures")
 
 
@@ -290,7 +290,7 @@ def test_comparing_it(tmp_path, capsys):
     noise = [SymmetricNoise(0.4), PairNoise(0.4)]
     rows, summary, pictures = compared(tmp_path, noise, 1, max_epochs=30)
     assert len(rows) == len(read_rows(tmp_path / "cmp.jsonl")) == 8
-    accuracy = {(row["noise"].partition("(")[0], row["method"]): row["test_accuracy"] for row in rows}
+    accuracy = {(row["noise"].partition("(")[0], row["method"]): row["measures"]["test_accuracy"] for row in rows}
     assert accuracy["SymmetricNoise", "mine"] > accuracy["SymmetricNoise", "CE"] + 0.1
     assert accuracy["SymmetricNoise", "mine"] == pytest.approx(accuracy["SymmetricNoise", "ELR"], abs=0.02)
     (table,) = summary.scores
@@ -298,7 +298,8 @@ def test_comparing_it(tmp_path, capsys):
     assert [path.name for path in pictures] == ["digits.png"]
     assert pictures[0].stat().st_size > 5000
     frame = pd.read_csv(tmp_path / "cmp.csv")
-    assert {"method", "noise", "seed", "test_accuracy", "roc_auc", "cpu_seconds"} <= set(frame.columns)
+    assert {"method", "noise", "seed"} <= set(frame.columns)
+    assert {"measures.test_accuracy", "measures.roc_auc", "measures.cpu_seconds"} <= set(frame.columns)
     # the same command again runs nothing
     capsys.readouterr()
     compared(tmp_path, noise, 1, max_epochs=30)

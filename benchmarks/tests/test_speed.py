@@ -104,11 +104,11 @@ def test_the_epochs_that_are_timed_are_in_full_force():
     criteria = {name: getattr(estimator, "estimator_", estimator).net_.criterion_ for name, estimator in fitted.items()}
     assert criteria["Co-teaching"].keep == pytest.approx(0.6)
     moit = criteria["MOIT"]
-    assert moit.epoch == 1 >= max(moit.memory_start, moit.correction_start)
+    assert moit.epoch == 1 >= max(moit.settings.memory_start, moit.settings.correction_start)
     assert moit.bank.filled == len(moit.bank.z) > 0
     assert not moit.clean.all()
     divided = criteria["DivideMix"]
-    assert divided.epoch == 1 >= divided.warmup
+    assert divided.epoch == 1 >= divided.settings.warmup
     assert divided.divided == [True, True]
     assert 0 < fitted["DivideMix"].clean_mask_.mean() < 1
     assert criteria["SANM(cross-entropy)"].epoch == 1

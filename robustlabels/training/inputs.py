@@ -256,7 +256,7 @@ def read_weights(
         weight = weight * compute_class_weight(class_weight, classes=classes, y=classes[y])[y]
         rows = np.flatnonzero(weight)
     if np.unique(y[rows]).size < 2:
-        which = "y holds" if len(rows) == len(y) else "the rows with a weight above zero hold"
+        which = "y holds" if len(rows) == len(y) else "the rows with a positive sample_weight hold"
         raise ValueError(
             f"A classifier needs rows of at least 2 classes, but {which} one class: "
             f"{classes.tolist()[y[rows[0]]] if len(rows) else None!r}."
